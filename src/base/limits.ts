@@ -1,0 +1,97 @@
+/**
+ * Every bound on what a peer can make this side hold or do, each with its reason.
+ * The document behind the values is docs/spec/limits.md.
+ */
+
+/** Smallest datagram size every path must carry, in bytes of UDP payload. RFC 9000 §14. */
+export const MIN_DATAGRAM_BYTES = 1_200;
+
+/** Largest UDP payload over IPv4 (65 535 - 20 - 8). Nothing larger can arrive. */
+export const MAX_DATAGRAM_BYTES = 65_507;
+
+/** Half-open handshakes at a responder before it asks for cookies: enough for honest bursts. */
+export const HALF_OPEN_BEFORE_COOKIES = 64;
+
+/** Half-open handshakes at a responder altogether: beyond it new ones are dropped. */
+export const HALF_OPEN_MAX = 1_024;
+
+/** First datagram to authenticated peer, in microseconds. */
+export const HANDSHAKE_DEADLINE_US = 10_000_000;
+
+/** Handshake initiations per source address: sustained rate per second. */
+export const INITIATIONS_PER_SECOND = 20;
+
+/** Handshake initiations per source address: burst. */
+export const INITIATIONS_BURST = 5;
+
+/** Bytes sent to an unvalidated address per byte received from it. RFC 9000 §8.1. */
+export const AMPLIFICATION_FACTOR = 3;
+
+/** Packets behind the largest received one that may still be accepted: a fast path reorders far. */
+export const REPLAY_WINDOW_PACKETS = 65_536;
+
+/** Ranges written into one ACK frame. */
+export const ACK_RANGES_PER_FRAME = 64;
+
+/** Received ranges remembered: beyond it the oldest are forgotten. */
+export const ACK_RANGES_TRACKED = 4_096;
+
+/** Gaps in one reassembly (stream or chunk) before the peer is cut off. */
+export const REASSEMBLY_GAPS = 1_000;
+
+/** Replies that a peer can force (path response, ping, key update) held at once; more are dropped. */
+export const FORCED_REPLIES_PENDING = 256;
+
+/** Bytes received and not yet consumed, per transfer, before the window is tuned. */
+export const RECEIVE_MEMORY_BYTES = 16 * 1024 * 1024;
+
+/** The cap of a receive window that grew with the bandwidth-delay product. */
+export const RECEIVE_MEMORY_MAX_BYTES = 64 * 1024 * 1024;
+
+/** Bytes received and not yet consumed, all transfers of one process together. */
+export const RECEIVE_MEMORY_PROCESS_BYTES = 256 * 1024 * 1024;
+
+/** Transfers at once for one peer key. */
+export const TRANSFERS_PER_PEER = 8;
+
+/** Transfers at once for one process. */
+export const TRANSFERS_PER_PROCESS = 200;
+
+/** Entries in one manifest. */
+export const MANIFEST_ENTRIES = 1_000_000;
+
+/** Bytes of one manifest on the wire. */
+export const MANIFEST_BYTES = 256 * 1024 * 1024;
+
+/** Components in one path. */
+export const PATH_DEPTH = 128;
+
+/** Bytes of one path component in UTF-8. */
+export const NAME_BYTES = 255;
+
+/** Bytes of one path in UTF-8. */
+export const PATH_BYTES = 4_096;
+
+/** Bytes of one control message. */
+export const CONTROL_MESSAGE_BYTES = 64 * 1024;
+
+/** Bytes of human text a peer may send (close reason, error text). */
+export const PEER_TEXT_BYTES = 1_024;
+
+/** Silence after which a connection is given up, in microseconds. */
+export const IDLE_TIMEOUT_US = 60_000_000;
+
+/** How long the state of an interrupted transfer is kept, in seconds. */
+export const RESUME_STATE_SECONDS = 7 * 24 * 3_600;
+
+/** Packets sealed under one key before an update is begun: far below 2^23. RFC 9001 §6.6, B.1.1. */
+export const KEY_UPDATE_PACKETS = 1_048_576;
+
+/** Packets that may be sealed under one key at all (contract: well before 2^22). */
+export const AEAD_CONFIDENTIALITY_PACKETS = 4_194_304;
+
+/** Packets that may fail to open before the connection closes (AES-GCM: 2^52; kept far lower). RFC 9001 §6.6. */
+export const AEAD_INTEGRITY_PACKETS = 68_719_476_736;
+
+/** Bytes of one chunk, the unit of verification and resume; the last chunk of a file may be shorter. */
+export const CHUNK_BYTES = 256 * 1024;
