@@ -81,6 +81,7 @@ export class RangeSet {
   /** Removes `[start, end)` and returns how many members went. */
   remove(start: number, end: number): number {
     assert(start <= end, "range must not be reversed");
+    if (start === end) return 0;
     const { starts, ends } = this;
     let removed = 0;
     let index = this.firstEndingAtOrAfter(start + 1);
