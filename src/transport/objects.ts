@@ -1,0 +1,58 @@
+/**
+ * File data between the transport and the transfer engine: pieces addressed by object and offset,
+ * delivered in any order, never twice to the application's disk, never waiting for an earlier one.
+ */
+
+/** The next piece a source wants sent. One object per connection, overwritten each time. */
+export interface ObjectPiece {
+  /** Object (file) number within the connection. */
+  object: number;
+  /** Byte offset in the object. */
+  offset: number;
+  /** Bytes that could be sent from `offset` on without a break. */
+  availableBytes: number;
+  /** Whether these bytes were sent before: they need no new flow-control credit. */
+  isRetransmission: boolean;
+}
+
+/**
+ * Where the transport takes file data from, at the moment a packet is built. No call may block:
+ * data that is not in memory yet is not offered.
+ */
+export interface ObjectSource {
+  /**
+   * Describes the next piece in `piece`, lost ones first, and returns true; or returns false when
+   * nothing is ready. Does not consume it. When `onlyRetransmissions` is set (flow control is
+   * exhausted), new data is not offered.
+   */
+  peekPiece(piece: ObjectPiece, onlyRetransmissions: boolean): boolean;
+  /**
+   * Copies the first `lengthBytes` of the piece last described to `target[at ..]` and counts them as sent.
+   * `lengthBytes` is at most `availableBytes`.
+   */
+  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void;
+  /** The peer acknowledged bytes that were sent. May be told twice for the same bytes. */
+  handlePieceAcked(object: number, offset: number, lengthBytes: number): void;
+  /** Bytes were lost and shall be offered again, unless acknowledged or no longer wanted. */
+  handlePieceLost(object: number, offset: number, lengthBytes: number): void;
+  /** Whether data will come although none is ready: the disk, not the application, is the limit. */
+  readonly isWaitingForDisk: boolean;
+}
+
+/** Where the transport puts file data that arrived. */
+export interface ObjectSink {
+  /**
+   * Takes `bytes[from .. from + lengthBytes)` of an object; copies what it needs, once. Returns how
+   * many of these bytes were new. Pieces of objects that were refused or are complete count 0.
+   *
+   * @throws GodwitError PROTOCOL_VIOLATION or OVER_LIMIT when the peer breaks the rules; the connection closes.
+   */
+  handlePiece(
+    object: number,
+    offset: number,
+    bytes: Uint8Array,
+    from: number,
+    lengthBytes: number,
+    nowUs: number,
+  ): number;
+}
