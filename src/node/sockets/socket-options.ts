@@ -1,0 +1,58 @@
+/** What every kind of socket is opened with, and how the system's refusals are told. */
+import { GodwitError } from "../../base/errors.ts";
+
+/** Where to listen, and how much the kernel may buffer. */
+export interface SocketOptions {
+  /** IP address in text; by default every address of both families (`::`, or `0.0.0.0` without IPv6). */
+  readonly host?: string;
+  /** UDP port; 0, the default, takes a free one. */
+  readonly port?: number;
+  /** Receive buffer to ask the kernel for; by default SOCKET_BUFFER_BYTES. */
+  readonly receiveBufferBytes?: number;
+}
+
+/**
+ * Kernel buffer asked for in each direction. At 1 Gbit/s it holds 32 ms of datagrams, longer than a
+ * pause for garbage collection or a slow disk call; the system's own limit (`net.core.rmem_max`) applies.
+ */
+export const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+
+/** The failure to tell a user when a socket could not be bound. */
+export function bindFailure(cause: unknown, host: string, port: number): GodwitError {
+  const code = (cause as { code?: unknown } | undefined)?.code;
+  const where = `UDP port ${port} of ${host}`;
+  switch (code) {
+    case "EADDRINUSE":
+      return new GodwitError(
+        "PORT_IN_USE",
+        `${where} is in use by another program: stop it or choose another port with --listen`,
+        { cause },
+      );
+    case "EACCES":
+    case "EPERM":
+      return new GodwitError(
+        "CONFIGURATION",
+        `not permitted to listen on ${where}: choose a port above 1023`,
+        { cause },
+      );
+    case "EADDRNOTAVAIL":
+    case "EAFNOSUPPORT":
+      return new GodwitError(
+        "CONFIGURATION",
+        `cannot listen on ${host}: this machine does not have that address; leave it out to listen on all`,
+        { cause },
+      );
+    default:
+      return new GodwitError("CONFIGURATION", `cannot listen on ${where}: ${String(code ?? cause)}`, {
+        cause,
+      });
+  }
+}
+
+/** The failure to tell a user who named a host where only an IP address can be listened on. */
+export function notAnAddress(host: string): GodwitError {
+  return new GodwitError(
+    "CONFIGURATION",
+    `cannot listen on ${JSON.stringify(host)}: it is not an IP address of this machine`,
+  );
+}
