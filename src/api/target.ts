@@ -1,0 +1,71 @@
+/** The other machine as a person names it: `HOST`, `HOST:PORT`, `[IPv6]:PORT`, `@name`, with a `/path` behind. */
+import { isIPv6 } from "node:net";
+import { GodwitError } from "../base/errors.ts";
+
+/** UDP port of `godwit serve` when none is named. */
+export const DEFAULT_PORT = 4639;
+
+/** A parsed target. */
+export interface Target {
+  /** Host name or address without brackets; `@name` for a known peer's name. */
+  readonly host: string;
+  readonly port: number;
+  /** Path behind the host without the leading slash, `""` when there is none. */
+  readonly path: string;
+  /** `host:port` as known peers are remembered and messages name them. */
+  readonly address: string;
+}
+
+function usage(text: string, why: string): GodwitError {
+  return new GodwitError("USAGE", `"${text.slice(0, 100)}" is not HOST[:PORT][/PATH]: ${why}`);
+}
+
+/**
+ * Parses a target.
+ *
+ * @throws GodwitError USAGE when it has no host or a port outside 1 to 65535.
+ */
+export function parseTarget(text: string): Target {
+  const slash = text.startsWith("[") ? text.indexOf("/", text.indexOf("]")) : text.indexOf("/");
+  const authority = slash < 0 ? text : text.slice(0, slash);
+  const path = slash < 0 ? "" : text.slice(slash + 1);
+  let host: string;
+  let portText: string | undefined;
+  if (authority.startsWith("[")) {
+    const match = /^\[([^\]]+)\](?::(.*))?$/.exec(authority);
+    if (match === null) throw usage(text, "the bracket is not closed");
+    host = match[1];
+    portText = match[2];
+    if (!isIPv6(host)) throw usage(text, "brackets are for IPv6 addresses");
+  } else if (isIPv6(authority)) {
+    host = authority;
+  } else {
+    const colon = authority.lastIndexOf(":");
+    host = colon < 0 ? authority : authority.slice(0, colon);
+    portText = colon < 0 ? undefined : authority.slice(colon + 1);
+    if (host.includes(":")) throw usage(text, "write an IPv6 address with a port as [ADDRESS]:PORT");
+  }
+  if (host === "" || /\s/.test(host)) throw usage(text, "the host is missing");
+  let port = DEFAULT_PORT;
+  if (portText !== undefined) {
+    if (!/^\d{1,5}$/.test(portText)) throw usage(text, "the port is not a number");
+    port = Number(portText);
+    if (port < 1 || port > 65_535) throw usage(text, "a port is 1 to 65535");
+  }
+  const shown = host.includes(":") ? `[${host}]` : host;
+  return { host, port, path, address: `${shown}:${port}` };
+}
+
+/**
+ * Parses where to listen: `PORT`, `:PORT`, `HOST:PORT`, `[IPv6]:PORT`. Port 0 asks the system for one.
+ *
+ * @throws GodwitError USAGE.
+ */
+export function parseListen(text: string): { readonly host: string | undefined; readonly port: number } {
+  const bare = /^:?(\d{1,5})$/.exec(text);
+  if (bare !== null && Number(bare[1]) <= 65_535) return { host: undefined, port: Number(bare[1]) };
+  if (/:0$/.test(text)) return { host: parseTarget(text.replace(/:0$/, ":1")).host, port: 0 };
+  const target = parseTarget(text);
+  if (target.path !== "") throw usage(text, "a place to listen has no path");
+  return { host: target.host, port: target.port };
+}

@@ -1,0 +1,123 @@
+/**
+ * This installation's identity: one Ed25519 key (who we are) and one X25519 static key (for the
+ * handshake), made on first use and kept in `identity.json`, mode 0600 in a 0700 directory.
+ */
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  sign as signMessage,
+  type KeyObject,
+} from "node:crypto";
+import { join } from "node:path";
+import * as v from "valibot";
+import { GodwitError } from "../../base/errors.ts";
+import { fingerprintOf } from "../../transport/fingerprint.ts";
+import type { CryptoProvider, DhKeyPair, SigningIdentity } from "../../transport/crypto.ts";
+import { ensureHome } from "./home.ts";
+import { readStateFile, replaceFile } from "./atomic-file.ts";
+
+/** What a process needs to be somebody. */
+export interface Identity {
+  readonly signing: SigningIdentity;
+  readonly staticKey: DhKeyPair;
+  /** As `godwit id` prints it. */
+  readonly fingerprint: string;
+}
+
+const IDENTITY_FILE = "identity.json";
+const IDENTITY_BYTES_MAX = 16 * 1024;
+
+const Key = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{43}$/));
+const IdentityFile = v.object({ version: v.literal(1), ed25519: Key, x25519: Key });
+
+/** JSON Web Key form (RFC 8037) of a raw private key and its public part. */
+function privateKeyObject(curve: "Ed25519" | "X25519", seed: string, publicPart: string): KeyObject {
+  return createPrivateKey({ key: { kty: "OKP", crv: curve, d: seed, x: publicPart }, format: "jwk" });
+}
+
+/** PKCS #8 header (RFC 8410 §7) in front of a raw 32-byte private key. */
+const PKCS8_HEADER = {
+  Ed25519: Buffer.from("302e020100300506032b657004220420", "hex"),
+  X25519: Buffer.from("302e020100300506032b656e04220420", "hex"),
+} as const;
+
+function rawPublicKey(curve: "Ed25519" | "X25519", seed: Uint8Array): Uint8Array {
+  const key = createPrivateKey({
+    key: Buffer.concat([PKCS8_HEADER[curve], seed]),
+    format: "der",
+    type: "pkcs8",
+  });
+  const jwk = createPublicKey(key).export({ format: "jwk" });
+  return new Uint8Array(Buffer.from(jwk.x ?? "", "base64url"));
+}
+
+/** The identity made of two raw private keys of 32 bytes each. */
+export function identityFromSeeds(ed25519: Uint8Array, x25519: Uint8Array, crypto: CryptoProvider): Identity {
+  const publicKey = rawPublicKey("Ed25519", ed25519);
+  const signingKey = privateKeyObject(
+    "Ed25519",
+    Buffer.from(ed25519).toString("base64url"),
+    Buffer.from(publicKey).toString("base64url"),
+  );
+  return {
+    signing: {
+      publicKey,
+      sign: (message) => new Uint8Array(signMessage(null, message, signingKey)),
+    },
+    staticKey: { publicKey: rawPublicKey("X25519", x25519), privateKey: new Uint8Array(x25519) },
+    fingerprint: fingerprintOf(publicKey, crypto),
+  };
+}
+
+function newSeed(type: "ed25519" | "x25519"): string {
+  const { privateKey } = type === "ed25519" ? generateKeyPairSync("ed25519") : generateKeyPairSync("x25519");
+  const jwk = privateKey.export({ format: "jwk" });
+  if (jwk.d === undefined) throw new GodwitError("INTERNAL", "the new key could not be exported");
+  return jwk.d;
+}
+
+/**
+ * Reads the identity kept in `home`, or makes one.
+ *
+ * @throws GodwitError CONFIGURATION when the file is damaged or cannot be read or written,
+ *   INSECURE_KEY_FILE when others may read it.
+ */
+export function loadIdentity(home: string, crypto: CryptoProvider): Identity {
+  ensureHome(home);
+  const path = join(home, IDENTITY_FILE);
+  let bytes = readStateFile(path, IDENTITY_BYTES_MAX, true);
+  if (bytes === undefined) {
+    const file = { version: 1, ed25519: newSeed("ed25519"), x25519: newSeed("x25519") };
+    bytes = Buffer.from(`${JSON.stringify(file)}\n`);
+    replaceFile(path, bytes);
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    parsed = undefined;
+  }
+  const checked = v.safeParse(IdentityFile, parsed);
+  if (!checked.success) {
+    throw new GodwitError(
+      "CONFIGURATION",
+      `${path} is damaged; restore it from a backup, or move it away to get a new identity`,
+      { path },
+    );
+  }
+  return identityFromSeeds(
+    new Uint8Array(Buffer.from(checked.output.ed25519, "base64url")),
+    new Uint8Array(Buffer.from(checked.output.x25519, "base64url")),
+    crypto,
+  );
+}
+
+/** An identity that lives as long as the process: for tests and one-off servers. */
+export function temporaryIdentity(crypto: CryptoProvider): Identity {
+  return identityFromSeeds(
+    crypto.randomBytes(new Uint8Array(32)),
+    crypto.randomBytes(new Uint8Array(32)),
+    crypto,
+  );
+}
