@@ -64,7 +64,7 @@ export function parseTarget(text: string): Target {
 export function parseListen(text: string): { readonly host: string | undefined; readonly port: number } {
   const bare = /^:?(\d{1,5})$/.exec(text);
   if (bare !== null && Number(bare[1]) <= 65_535) return { host: undefined, port: Number(bare[1]) };
-  if (/:0$/.test(text)) return { host: parseTarget(text.replace(/:0$/, ":1")).host, port: 0 };
+  if (text.endsWith(":0")) return { host: parseTarget(text.replace(/:0$/, ":1")).host, port: 0 };
   const target = parseTarget(text);
   if (target.path !== "") throw usage(text, "a place to listen has no path");
   return { host: target.host, port: target.port };
