@@ -95,3 +95,30 @@ export const AEAD_INTEGRITY_PACKETS = 68_719_476_736;
 
 /** Bytes of one chunk, the unit of verification and resume; the last chunk of a file may be shorter. */
 export const CHUNK_BYTES = 256 * 1024;
+
+/** Bytes of a cookie in a RETRY or INIT: ours take 20, the rest is room for a later version. */
+export const TOKEN_BYTES = 64;
+
+/** Bytes of a handshake payload: what fits the smallest datagram with its header, so none is fragmented. */
+export const HANDSHAKE_PAYLOAD_BYTES = MIN_DATAGRAM_BYTES - 24;
+
+/** How long a cookie is good for, in microseconds: many round trips, few replays. */
+export const COOKIE_LIFETIME_US = 10_000_000;
+
+/** RETRY packets an initiator obeys in one handshake: an expired cookie or two, never a loop. */
+export const RETRIES_PER_HANDSHAKE = 4;
+
+/** Source addresses whose initiations are counted at once; beyond it the oldest is forgotten. */
+export const INITIATION_SOURCES = 4_096;
+
+/** Transport parameters in one handshake, unknown ones included. */
+export const TRANSPORT_PARAMETERS = 64;
+
+/** Versions in one list: offered in a handshake or told in a VERSIONS packet. */
+export const VERSIONS_LISTED = 32;
+
+/** Bytes of a peer's agent string. */
+export const AGENT_BYTES = 64;
+
+/** Connection ids of a peer that are kept for use at once. RFC 9000 §18.2 asks for at least 2. */
+export const CONNECTION_IDS_KEPT = 8;
