@@ -6,7 +6,7 @@
 import { Command } from "commander";
 
 /** The command with all systems under it. */
-export function classicCommand(): Command {
+export function command(): Command {
   const classic = new Command("classic").description(
     "five classic file transfer systems, each on its own wire, with the original programs or among themselves",
   );

@@ -1,0 +1,64 @@
+#!/usr/bin/env node
+/** The command line: finds the command, loads only that one, and turns every end into an exit status. */
+import { readFileSync } from "node:fs";
+import type { Command } from "commander";
+
+type CommandLoader = () => Promise<{ readonly command: () => Command }>;
+
+/** Every command, loaded when it is asked for: `godwit --version` pays for none of them. */
+const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly load: CommandLoader }>> = {
+  id: { summary: "print this machine's fingerprint", load: () => import("./commands/id.ts") },
+  peers: { summary: "known and authorised peers", load: () => import("./commands/peers.ts") },
+  classic: { summary: "the five classic systems", load: () => import("./commands/classic.ts") },
+};
+
+function version(): string {
+  const file = new URL("../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
+
+function help(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+  return [
+    "godwit: copy anything to one machine or a thousand, over any network.",
+    "",
+    "Usage: godwit COMMAND [OPTIONS]",
+    "",
+    ...lines,
+    "",
+    "godwit COMMAND --help documents each option with its default.",
+    "Exit statuses: 0 complete, 2 usage, 3 partial, 4 files, 5 space, 6 network (resumable),",
+    "7 authentication, 8 integrity, 9 policy, 10 protocol, 11 busy, 128+n signal.",
+    "",
+  ].join("\n");
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const name = argv[0];
+  if (name === "--version" || name === "-V") {
+    process.stdout.write(`${version()}\n`);
+    return;
+  }
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    const topic = name === "help" ? argv[1] : undefined;
+    if (topic !== undefined && Object.hasOwn(COMMANDS, topic)) return main([topic, "--help"]);
+    (name === undefined ? process.stderr : process.stdout).write(help());
+    if (name === undefined) process.exitCode = 2;
+    return;
+  }
+  if (!Object.hasOwn(COMMANDS, name)) {
+    const near = Object.keys(COMMANDS).find((known) => known.startsWith(name[0]));
+    const hint = near === undefined ? "" : `; did you mean godwit ${near}?`;
+    process.stderr.write(`godwit: there is no command ${JSON.stringify(name)}${hint} See godwit --help\n`);
+    process.exitCode = 2;
+    return;
+  }
+  const [{ command }, { runCommand }] = await Promise.all([
+    COMMANDS[name].load(),
+    import("./run-command.ts"),
+  ]);
+  await runCommand(command(), argv.slice(1));
+}
+
+await main(process.argv.slice(2));

@@ -1,0 +1,170 @@
+/**
+ * The only code that knows the poll loop: carries datagrams and time between a socket and an endpoint.
+ *
+ * One turn: take what arrived, let the application react, send what may be sent, arm the timer.
+ */
+import type { DatagramSocket } from "../transport/socket.ts";
+import { MAX_DATAGRAM_BYTES } from "../base/limits.ts";
+import { PacketBatch } from "../wire/batch.ts";
+import { monotonicNowUs } from "./clock.ts";
+
+/** What a driver drives: the four verbs of the core, batch first. */
+export interface DrivenEndpoint {
+  handleDatagrams(batch: PacketBatch, nowUs: number): void;
+  handleTimeout(nowUs: number): void;
+  /** Fills `batch` with datagrams to send now; leaves it empty when there are none. */
+  pollTransmit(batch: PacketBatch, nowUs: number): void;
+  /** When `handleTimeout` or `pollTransmit` shall be called next, or `undefined` for never. */
+  nextTimeoutUs(nowUs: number): number | undefined;
+}
+
+/** Datagrams in one batch: enough for a super-packet each way. */
+const BATCH_DATAGRAMS = 64;
+
+/** Bytes of one receive batch: native sockets receive coalesced datagrams of up to 64 KiB each. */
+const RECEIVE_BATCH_BYTES = 16 * 65_536;
+
+/** Bytes of one send batch. */
+const SEND_BATCH_BYTES = 8 * MAX_DATAGRAM_BYTES;
+
+/** Batches handled in one turn before other work of the process gets its turn. */
+const BATCHES_PER_TURN = 16;
+
+/** A timer this late means that the process was held up: what arrived meanwhile is read first. */
+const LATE_TIMER_US = 5_000;
+
+/** Drives one endpoint on one socket. */
+export class Driver {
+  private readonly socket: DatagramSocket;
+  private readonly endpoint: DrivenEndpoint;
+  private readonly react: (nowUs: number) => void;
+  private readonly fail: (error: Error) => void;
+  private readonly received = new PacketBatch(BATCH_DATAGRAMS * 16, RECEIVE_BATCH_BYTES);
+  private readonly outgoing = new PacketBatch(BATCH_DATAGRAMS, SEND_BATCH_BYTES);
+  /** First datagram of `outgoing` that the socket has not taken yet; `outgoing.count` when all are. */
+  private unsentFrom = 0;
+  private isBlocked = false;
+  private timer: NodeJS.Timeout | undefined;
+  private timerDueUs = Number.POSITIVE_INFINITY;
+  private immediate: NodeJS.Immediate | undefined;
+  private isClosed = false;
+
+  /**
+   * @param react - Called in each turn between receiving and sending: the application's part. It must not throw.
+   * @param fail - Called once when the socket is lost or an invariant broke; the driver is closed then.
+   */
+  constructor(
+    socket: DatagramSocket,
+    endpoint: DrivenEndpoint,
+    react: (nowUs: number) => void,
+    fail: (error: Error) => void,
+  ) {
+    this.socket = socket;
+    this.endpoint = endpoint;
+    this.react = react;
+    this.fail = fail;
+  }
+
+  /** Begins. */
+  start(): void {
+    this.socket.start({
+      handleReadable: () => this.guard(() => this.receiveTurn()),
+      handleWritable: () => {
+        this.isBlocked = false;
+        this.guard(() => this.sendTurn(monotonicNowUs()));
+      },
+      handleError: (error) => this.stop(error),
+    });
+    this.wake();
+  }
+
+  /** Asks for a turn soon: the application has something new to send or to say. */
+  wake(): void {
+    if (this.isClosed || this.immediate !== undefined) return;
+    this.immediate = setImmediate(() => {
+      this.immediate = undefined;
+      this.guard(() => this.sendTurn(monotonicNowUs()));
+    });
+  }
+
+  /** Stops at once and closes the socket. */
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    if (this.timer !== undefined) clearTimeout(this.timer);
+    if (this.immediate !== undefined) clearImmediate(this.immediate);
+    this.socket.close();
+  }
+
+  private stop(error: Error): void {
+    if (this.isClosed) return;
+    this.close();
+    this.fail(error);
+  }
+
+  private guard(turn: () => void): void {
+    if (this.isClosed) return;
+    try {
+      turn();
+    } catch (error) {
+      this.stop(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  private receiveTurn(): void {
+    const { received, socket, endpoint } = this;
+    for (let i = 0; i < BATCHES_PER_TURN; i++) {
+      received.clear();
+      if (socket.receive(received) === 0) break;
+      endpoint.handleDatagrams(received, monotonicNowUs());
+    }
+    this.sendTurn(monotonicNowUs());
+  }
+
+  private timeoutTurn(): void {
+    const nowUs = monotonicNowUs();
+    if (nowUs - this.timerDueUs > LATE_TIMER_US) {
+      this.timerDueUs = Number.POSITIVE_INFINITY;
+      this.wake();
+      return;
+    }
+    this.timerDueUs = Number.POSITIVE_INFINITY;
+    this.sendTurn(nowUs);
+  }
+
+  private sendTurn(nowUs: number): void {
+    const { endpoint, outgoing, socket } = this;
+    const dueUs = endpoint.nextTimeoutUs(nowUs);
+    if (dueUs !== undefined && dueUs <= nowUs) endpoint.handleTimeout(nowUs);
+    this.react(nowUs);
+    for (let i = 0; !this.isBlocked && !this.isClosed; i++) {
+      if (this.unsentFrom >= outgoing.count) {
+        if (i === BATCHES_PER_TURN) {
+          this.wake();
+          break;
+        }
+        outgoing.clear();
+        this.unsentFrom = 0;
+        endpoint.pollTransmit(outgoing, nowUs);
+        if (outgoing.count === 0) break;
+      }
+      this.unsentFrom = socket.send(outgoing, this.unsentFrom, outgoing.count);
+      this.isBlocked = this.unsentFrom < outgoing.count;
+    }
+    if (!this.isClosed) this.arm(monotonicNowUs());
+  }
+
+  private arm(nowUs: number): void {
+    const dueUs = this.endpoint.nextTimeoutUs(nowUs);
+    if (dueUs === this.timerDueUs && this.timer !== undefined) return;
+    if (this.timer !== undefined) clearTimeout(this.timer);
+    this.timer = undefined;
+    this.timerDueUs = dueUs ?? Number.POSITIVE_INFINITY;
+    if (dueUs === undefined) return;
+    const delayMs = Math.min(Math.max(Math.ceil((dueUs - nowUs) / 1_000), 1), 60_000);
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      this.guard(() => this.timeoutTurn());
+    }, delayMs);
+  }
+}
