@@ -1,0 +1,69 @@
+/** Rules about the source tree that no linter has. */
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { describe, expect, test } from "vitest";
+
+const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { encoding: "utf8" })
+  .split("\n")
+  .filter((file) => file !== "" && existsSync(file));
+const sources = files.filter((file) => /^src\/.*\.ts$/.test(file) && !file.endsWith(".test.ts"));
+const text = (file: string): string => readFileSync(file, "utf8");
+
+/** Lines that declare something for others, with the line before each. */
+function exportedDeclarations(source: string): { line: string; before: string; number: number }[] {
+  const lines = source.split("\n");
+  return lines.flatMap((line, index) =>
+    /^export (?:default |declare |abstract |async )*(?:function\*?|class|const|let|interface|type) /.test(
+      line,
+    )
+      ? [{ line, before: lines[index - 1] ?? "", number: index + 1 }]
+      : [],
+  );
+}
+
+describe("source tree", () => {
+  test("every export has a doc comment", () => {
+    const bare = sources.flatMap((file) =>
+      exportedDeclarations(text(file))
+        .filter(({ before }) => !before.trimEnd().endsWith("*/"))
+        .map(({ line, number }) => `${file}:${number} ${line}`),
+    );
+    expect(bare).toEqual([]);
+  });
+
+  test("no test is skipped, focused or left for later, and no work is left as a note", () => {
+    const pattern = /\b(?:it|test|describe)\.(?:only|skip|todo)\b|\bexpect\(true\)|\b(?:TODO|FIXME|XXX)\b/;
+    const found = files
+      .filter((file) => /\.(?:ts|mjs|c|h)$/.test(file) && !file.startsWith("test/tidy/"))
+      .filter((file) => pattern.test(text(file)));
+    expect(found).toEqual([]);
+  });
+
+  test("pure layers import no host module", () => {
+    const pure = /^src\/(?:base|events|wire|transport|files|transfer|group|classic|sim)\//;
+    const found = sources
+      .filter((file) => pure.test(file))
+      .filter((file) => /from "(?:node:|@?[a-z][^."]*")/.test(text(file)));
+    expect(found).toEqual([]);
+  });
+
+  test("links between documents lead somewhere", () => {
+    const broken = files
+      .filter((file) => file.endsWith(".md"))
+      .flatMap((file) =>
+        [...text(file).matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)]
+          .map((match) => match[1])
+          .filter((link) => !/^[a-z]+:/.test(link) && !existsSync(join(dirname(file), link)))
+          .map((link) => `${file} -> ${link}`),
+      );
+    expect(broken).toEqual([]);
+  });
+
+  test("file names are kebab-case", () => {
+    const odd = sources.filter(
+      (file) => !/^[a-z0-9]+(?:-[a-z0-9]+)*\.ts$/.test(file.split("/").at(-1) ?? ""),
+    );
+    expect(odd).toEqual([]);
+  });
+});
