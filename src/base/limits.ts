@@ -78,6 +78,12 @@ export const CONTROL_MESSAGE_BYTES = 64 * 1024;
 /** Bytes of human text a peer may send (close reason, error text). */
 export const PEER_TEXT_BYTES = 1_024;
 
+/** Sessions a classic chunks server holds at once: each may own an open staging file. */
+export const CLASSIC_SESSIONS = 64;
+
+/** Bytes of one file a classic server accepts unless told otherwise. */
+export const CLASSIC_FILE_BYTES = 16 * 1024 * 1024 * 1024;
+
 /** Silence after which a connection is given up, in microseconds. */
 export const IDLE_TIMEOUT_US = 60_000_000;
 

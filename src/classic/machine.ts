@@ -96,7 +96,7 @@ export interface ByteSink {
 
 /** A directory (or the like) that a server puts received files into. Names have passed `safeName`. */
 export interface FileStore {
-  /** Whether a file of that name exists and has contents. */
+  /** Whether a file of that name exists and has contents. @throws GodwitError if it cannot be looked at. */
   holdsData(name: string): boolean;
   /** Opens a staging file for `name`. @throws GodwitError if that is not possible or not wanted. */
   create(name: string, sizeBytes: number | undefined): ByteSink;

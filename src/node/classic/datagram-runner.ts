@@ -153,15 +153,20 @@ class DatagramRun {
     this.timerDueUs = dueUs;
     const delayMs = Math.ceil((dueUs - monotonicUs()) / 1_000);
     this.timer = setTimeout(
-      () => {
-        this.timer = undefined;
-        const nowUs = monotonicUs();
-        const wantedUs = this.machine.nextTimeoutUs();
-        if (wantedUs !== undefined && wantedUs <= nowUs) this.machine.handleTimeout(nowUs);
-        this.drain();
-      },
+      // Datagrams that wait in the socket go first: after a long write to disk, silence would
+      // otherwise be seen where there was none.
+      () => setImmediate(() => this.handleTimer()),
       Math.min(Math.max(delayMs, 0), LONGEST_TIMER_MS),
     );
+  }
+
+  private handleTimer(): void {
+    if (this.isOver) return;
+    this.timer = undefined;
+    const nowUs = monotonicUs();
+    const dueUs = this.machine.nextTimeoutUs();
+    if (dueUs !== undefined && dueUs <= nowUs) this.machine.handleTimeout(nowUs);
+    this.drain();
   }
 
   private finish(outcome: ClassicOutcome): void {

@@ -123,7 +123,7 @@ export interface SinkOptions {
  */
 export function openByteSink(file: string, options: SinkOptions): ByteSink {
   const directory = path.dirname(file);
-  const existing = fs.lstatSync(file, { throwIfNoEntry: false });
+  const existing = statsOf(file);
   if (existing?.isDirectory() || (existing !== undefined && !existing.isFile() && !existing.isSymbolicLink()))
     throw new GodwitError("DESTINATION_SPECIAL", `${file} exists and is not a regular file`, { path: file });
   if (existing !== undefined && !options.overwrite) throw exists(file);
@@ -219,11 +219,20 @@ class StagingSink implements ByteSink {
 export function directoryStore(directory: string, options: SinkOptions): FileStore {
   return {
     holdsData(name) {
-      const stats = fs.lstatSync(path.join(directory, name), { throwIfNoEntry: false });
+      const stats = statsOf(path.join(directory, name));
       return stats !== undefined && (!stats.isFile() || stats.size > 0);
     },
     create: (name) => openByteSink(path.join(directory, name), options),
   };
+}
+
+/** What stands at `file`, links not followed; `undefined` for nothing. */
+function statsOf(file: string): fs.Stats | undefined {
+  try {
+    return fs.lstatSync(file, { throwIfNoEntry: false });
+  } catch (cause) {
+    throw diskFailure("DESTINATION_UNWRITABLE", `cannot look at ${file}`, file, cause);
+  }
 }
 
 /** Makes a rename in `directory` durable. Windows cannot open directories; there the rename has to do. */
