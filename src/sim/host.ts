@@ -120,6 +120,11 @@ export class SimHost implements Sleeper {
     if (this.listener instanceof EndpointDriver && !this.isPaused) this.listener.drive();
   }
 
+  /** Whether datagrams wait in the socket buffer. */
+  get hasArrivals(): boolean {
+    return this.buffer.length > 0;
+  }
+
   /** @internal whether datagrams to this address were once meant for this host. */
   hasOwned(key: string): boolean {
     return this.formerKeys.has(key);
@@ -161,18 +166,24 @@ export class SimHost implements Sleeper {
   /** Moves datagrams from the socket buffer to the end of a batch, as many as fit; returns how many. */
   receive(batch: PacketBatch): number {
     let taken = 0;
-    for (const arrival of this.buffer) {
-      const { datagram, ecn, from } = arrival;
-      if (!batch.hasRoom(datagram.length)) break;
-      batch.bytes.set(datagram, batch.usedBytes);
-      batch.ecn[batch.push(datagram.length, from, 0)] = ecn;
-      this.statistics.datagramsReceived += 1;
-      this.statistics.bytesReceived += datagram.length;
+    let dropped = 0;
+    for (const { datagram, ecn, from } of this.buffer) {
+      if (datagram.length > batch.bytes.length) {
+        // It would stay at the head for ever.
+        dropped += 1;
+      } else {
+        if (!batch.hasRoom(datagram.length)) break;
+        batch.bytes.set(datagram, batch.usedBytes);
+        batch.ecn[batch.push(datagram.length, from, 0)] = ecn;
+        this.statistics.datagramsReceived += 1;
+        this.statistics.bytesReceived += datagram.length;
+        taken += 1;
+      }
       this.bufferedBytes -= datagram.length + SOCKET_BUFFER_OVERHEAD_BYTES;
-      taken += 1;
     }
-    if (taken === this.buffer.length) this.buffer = [];
-    else this.buffer.splice(0, taken);
+    this.statistics.droppedBuffer += dropped;
+    if (taken + dropped === this.buffer.length) this.buffer = [];
+    else this.buffer.splice(0, taken + dropped);
     return taken;
   }
 

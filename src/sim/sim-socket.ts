@@ -1,13 +1,18 @@
 /** A UDP socket of the simulated world, for whatever speaks to `DatagramSocket`. */
 import type { DatagramSocket, SocketHandlers, SocketStatistics } from "../transport/socket.ts";
+import { ADDRESS_WORDS } from "../wire/address.ts";
 import type { PacketBatch } from "../wire/batch.ts";
+import type { Sleeper } from "./clock.ts";
 import type { HostListener, SimHost } from "./host.ts";
 
 /** Payload of an Ethernet frame over IPv4: 1 500 - 20 - 8. */
 const ETHERNET_DATAGRAM_BYTES = 1_472;
 
+/** When datagrams that were not taken are announced again. */
+const AGAIN_US = 1_000;
+
 /** A socket on a simulated host; the host has no other listener beside it. */
-export class SimSocket implements DatagramSocket, HostListener {
+export class SimSocket implements DatagramSocket, HostListener, Sleeper {
   readonly description = "sim";
   readonly preferredBatch = 64;
   /** Local address at the time the socket was opened. */
@@ -28,12 +33,14 @@ export class SimSocket implements DatagramSocket, HostListener {
 
   start(handlers: SocketHandlers): void {
     this.handlers = handlers;
+    if (this.host.hasArrivals) this.host.world.clock.schedule(this, this.host.world.nowUs);
   }
 
   send(batch: PacketBatch, from: number, to: number): number {
     if (this.isClosed) return to;
     for (let i = from; i < to; i++) {
-      if (batch.lengths[i] > this.mtuBytes) this.refused += 1;
+      const port = batch.addresses[i * ADDRESS_WORDS + 4];
+      if (batch.lengths[i] > this.mtuBytes || port === 0) this.refused += 1;
       else this.host.transmit(batch, i);
     }
     return to;
@@ -64,11 +71,17 @@ export class SimSocket implements DatagramSocket, HostListener {
     if (this.isClosed) return;
     this.isClosed = true;
     this.handlers = undefined;
+    this.host.world.clock.schedule(this, Number.POSITIVE_INFINITY);
     this.host.listen(undefined);
   }
 
-  handleReadable(): void {
+  handleReadable(nowUs: number): void {
     this.handlers?.handleReadable();
+    if (!this.isClosed && this.host.hasArrivals) this.host.world.clock.schedule(this, nowUs + AGAIN_US);
+  }
+
+  wake(nowUs: number): void {
+    if (!this.host.isPaused && this.host.hasArrivals) this.handleReadable(nowUs);
   }
 
   handleResume(): void {
