@@ -128,3 +128,8 @@ export const AGENT_BYTES = 64;
 
 /** Connection ids of a peer that are kept for use at once. RFC 9000 §18.2 asks for at least 2. */
 export const CONNECTION_IDS_KEPT = 8;
+/**
+ * Sent packets remembered per path: five times what 1 Gbit/s keeps in flight over 600 ms in packets of
+ * 1 452 bytes, about 14 MiB; a peer that withholds acknowledgements gets no more.
+ */
+export const SENT_PACKETS_TRACKED = 262_144;
