@@ -12,6 +12,8 @@ export interface SocketHandlers {
   handleWritable(): void;
   /** The socket is unusable and has closed itself. */
   handleError(error: Error): void;
+  /** The system refused a feature for good (`gso`, `sendmmsg`, ...): slower from now on, nothing is lost. */
+  handleDegraded?(feature: string, reason: string): void;
 }
 
 /** Counters since the socket was opened. */

@@ -1,4 +1,10 @@
 /** Waiting on the real event loop, for suites that run on real sockets. */
+import { networkInterfaces } from "node:os";
+
+/** Whether this machine has an IPv6 loopback address. Some containers have none. */
+export function hasIpv6(): boolean {
+  return Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === "::1"));
+}
 
 /** Lets the event loop turn until `condition` holds; rejects after many turns without it. */
 export async function untilTrue(condition: () => boolean): Promise<void> {

@@ -1,0 +1,101 @@
+/** Finds the native addon: this checkout's own build, then the platform's package, else nothing. */
+import { createRequire } from "node:module";
+
+/** An object of the addon; only the addon can look inside. */
+export type NativeHandle = object & { readonly __native: unique symbol };
+
+/** What native/src/ offers. Every function throws a TypeError for arguments that do not fit. */
+export interface NativeBinding {
+  readonly interfaceVersion: number;
+  /** Whether the running node exports OpenSSL; without it `createKey`, `seal` and `open` are missing. */
+  readonly hasPacketKey: boolean;
+  openSocket(
+    family: 4 | 6,
+    address: Int32Array,
+    bufferBytes: number,
+    features: number,
+    handleReadable: () => void,
+    handleWritable: () => void,
+    handleError: () => void,
+  ): NativeHandle;
+  startSocket(socket: NativeHandle): void;
+  closeSocket(socket: NativeHandle): void;
+  localAddress(socket: NativeHandle, out: Int32Array): void;
+  pathMtu(socket: NativeHandle, address: Int32Array): number;
+  statistics(socket: NativeHandle, out: Float64Array): void;
+  send(
+    socket: NativeHandle,
+    bytes: Uint8Array,
+    offsets: Int32Array,
+    lengths: Int32Array,
+    addresses: Int32Array,
+    ecn: Uint8Array,
+    from: number,
+    to: number,
+  ): number;
+  receive(
+    socket: NativeHandle,
+    bytes: Uint8Array,
+    offsets: Int32Array,
+    lengths: Int32Array,
+    addresses: Int32Array,
+    ecn: Uint8Array,
+    count: number,
+    usedBytes: number,
+  ): number;
+  createKey(key: Uint8Array, iv: Uint8Array): NativeHandle;
+  seal(
+    key: NativeHandle,
+    bytes: Uint8Array,
+    offsets: Int32Array,
+    lengths: Int32Array,
+    packetNumbers: Float64Array,
+    from: number,
+    to: number,
+    headerBytes: number,
+  ): void;
+  open(
+    key: NativeHandle,
+    bytes: Uint8Array,
+    offsets: Int32Array,
+    lengths: Int32Array,
+    packetNumbers: Float64Array,
+    from: number,
+    to: number,
+    headerBytes: number,
+    opened: Uint8Array,
+  ): number;
+}
+
+/** INTERFACE_VERSION of native/src/addon.c: another one means a package of another godwit. */
+const INTERFACE_VERSION = 1;
+
+let loaded: NativeBinding | undefined;
+let isLoaded = false;
+
+/** The addon, or `undefined` where there is none or `GODWIT_NATIVE=0` switches it off. */
+export function nativeBinding(): NativeBinding | undefined {
+  if (process.env["GODWIT_NATIVE"] === "0") return undefined;
+  if (!isLoaded) {
+    isLoaded = true;
+    loaded = load();
+  }
+  return loaded;
+}
+
+function load(): NativeBinding | undefined {
+  const require = createRequire(import.meta.url);
+  const platform = `@godwit/native-${process.platform}-${process.arch}`;
+  // The paths hold for src/node/sockets/ and for dist/node/sockets/. A package for the other libc does
+  // not load, and is not installed in the first place where npm knows the machine's libc.
+  const places = ["../../../native/build/Release/godwit_native.node", platform, `${platform}-musl`];
+  for (const place of places) {
+    try {
+      const binding = require(place) as NativeBinding;
+      if (binding.interfaceVersion === INTERFACE_VERSION) return binding;
+    } catch {
+      // Not there, or not for this machine: the next place, and in the end node:dgram.
+    }
+  }
+  return undefined;
+}
