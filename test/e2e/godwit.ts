@@ -61,7 +61,8 @@ export class Scene {
     let stderr = "";
     let lines = "";
     const events: JsonEvent[] = [];
-    const waiting: { name: string; resolve: (event: JsonEvent) => void; reject: (error: Error) => void }[] = [];
+    const waiting: { name: string; resolve: (event: JsonEvent) => void; reject: (error: Error) => void }[] =
+      [];
     child.stdout?.on("data", (bytes: Buffer) => {
       out.push(bytes);
       if (!args.includes("--json")) return;
@@ -82,7 +83,8 @@ export class Scene {
         clearTimeout(limit);
         this.running.delete(child);
         const last = `ended with ${String(status ?? signal)}: ${stderr}`;
-        for (const { name, reject } of waiting) reject(new Error(`no ${name} event, godwit ${args[0]} ${last}`));
+        for (const { name, reject } of waiting)
+          reject(new Error(`no ${name} event, godwit ${args[0]} ${last}`));
         done({ status, signal, stdout: Buffer.concat(out), stderr });
       });
     });
