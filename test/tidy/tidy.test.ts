@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { ERRORS } from "../../src/base/errors.ts";
 
 const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { encoding: "utf8" })
   .split("\n")
@@ -58,6 +59,14 @@ describe("source tree", () => {
           .map((link) => `${file} -> ${link}`),
       );
     expect(broken).toEqual([]);
+  });
+
+  test("docs/errors.md lists the error table", () => {
+    const rows = [...text("docs/errors.md").matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map((row) => [
+      row[1],
+      Number(row[2]),
+    ]);
+    expect(rows).toEqual(Object.entries(ERRORS).map(([code, { exit }]) => [code, exit]));
   });
 
   test("file names are kebab-case", () => {
