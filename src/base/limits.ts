@@ -133,3 +133,21 @@ export const CONNECTION_IDS_KEPT = 8;
  * 1 452 bytes, about 14 MiB; a peer that withholds acknowledgements gets no more.
  */
 export const SENT_PACKETS_TRACKED = 262_144;
+
+/** Silence on a classic TCP transfer after which it is given up, in microseconds: as for every other transfer. */
+export const CLASSIC_STREAM_IDLE_US = IDLE_TIMEOUT_US;
+
+/** Clients a classic TCP server serves at once; the system queues the rest. The original queues three. */
+export const CLASSIC_STREAM_CONNECTIONS = 32;
+
+/** How long a classic server that serves one client waits for it, in microseconds: time to walk to the other machine. */
+export const CLASSIC_FIRST_CLIENT_US = 60_000_000;
+
+/**
+ * Silence of a classic client that ends its session, in microseconds. The originals end after 2 s or
+ * 3 s, which four lost datagrams reach; 10 s is twenty tries of their clients.
+ */
+export const CLASSIC_SESSION_IDLE_US = 10_000_000;
+
+/** Input a classic client reads from a pipe into memory before it sends: 256 MiB. */
+export const CLASSIC_INPUT_BYTES = 256 * 1024 * 1024;

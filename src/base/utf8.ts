@@ -28,7 +28,7 @@ export function encodeUtf8(text: string): Uint8Array {
 export function decodeUtf8(bytes: Uint8Array): string | undefined {
   let text = "";
   for (let at = 0; at < bytes.length;) {
-    const size = sequenceSize(bytes, at);
+    const size = utf8SequenceBytes(bytes, at);
     if (size === 0) return undefined;
     text += String.fromCodePoint(pointAt(bytes, at, size));
     at += size;
@@ -40,7 +40,7 @@ export function decodeUtf8(bytes: Uint8Array): string | undefined {
 export function decodeUtf8Lossy(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length;) {
-    const size = sequenceSize(bytes, at);
+    const size = utf8SequenceBytes(bytes, at);
     text += String.fromCodePoint(size === 0 ? REPLACEMENT : pointAt(bytes, at, size));
     at += Math.max(1, size);
   }
@@ -48,7 +48,7 @@ export function decodeUtf8Lossy(bytes: Uint8Array): string {
 }
 
 /** Bytes of the valid sequence at `at`, or 0. RFC 3629 §4 gives the bounds of the second byte. */
-function sequenceSize(bytes: Uint8Array, at: number): number {
+export function utf8SequenceBytes(bytes: Uint8Array, at: number): number {
   const first = bytes[at];
   if (first < 0x80) return 1;
   const size =
