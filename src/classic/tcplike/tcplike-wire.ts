@@ -21,12 +21,17 @@ export const TCPLIKE_FIRST_SEQUENCE = 42;
 /** Highest connection id; the server draws 1 to this. */
 export const TCPLIKE_MAX_CONNECTION_ID = 20;
 
-/** Flag values as on the wire. */
+/** Flags of data after the first packet. */
 export const FLAG_DATA = 0;
+/** Flags of the end of the data, from both sides. */
 export const FLAG_FIN = 1;
+/** Flags of the client's first packet. */
 export const FLAG_SYN = 2;
+/** Flags of every acknowledgement, and of the client's third packet, which carries the first data. */
 export const FLAG_ACK = 4;
+/** Flags of the answer to a FIN. */
 export const FLAG_FIN_ACK = 5;
+/** Flags of the answer to a SYN. */
 export const FLAG_SYN_ACK = 6;
 
 /**
