@@ -299,6 +299,8 @@ export class NodeDisk {
     const { path, release } = confine(this.root(operation.root), operation.path);
     open(path, flags, 0o600, (error, file) => {
       release();
+      // A directory cannot be opened for writing: the system says so before we can look.
+      if (error?.code === "EISDIR") return done({ ok: false, errno: "ENOTREG" });
       if (error !== null) return done(failure(error));
       if (operation.kind === "create-staging") return done({ ok: true, file });
       fstat(file, { bigint: true }, (statError, status) => {
