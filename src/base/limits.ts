@@ -42,6 +42,21 @@ export const REASSEMBLY_GAPS = 1_000;
 /** Replies that a peer can force (path response, ping, key update) held at once; more are dropped. */
 export const FORCED_REPLIES_PENDING = 256;
 
+/** Streams a peer may have open at once: control needs a handful, each costs at most one stream window. */
+export const STREAMS_PER_PEER = 64;
+
+/** Receive window of one stream: holds control messages, not files. */
+export const STREAM_WINDOW_BYTES = 256 * 1024;
+
+/** Bytes the application may have waiting on one stream before a write is cut short. */
+export const STREAM_SEND_BUFFER_BYTES = 256 * 1024;
+
+/** Protected packets a responder holds until the handshake gave it the keys: the initiator's first flight. */
+export const EARLY_PACKETS_HELD = 16;
+
+/** CLOSE packets sent in reply to packets that arrive after closing. RFC 9000 §10.2.1. */
+export const CLOSE_REPLIES = 16;
+
 /** Bytes received and not yet consumed, per transfer, before the window is tuned. */
 export const RECEIVE_MEMORY_BYTES = 16 * 1024 * 1024;
 
