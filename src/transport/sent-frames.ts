@@ -25,8 +25,12 @@ export const SENT = {
   handshakeDone: 10,
   /** largest acknowledged number in the ACK frame */
   ack: 11,
+  /** packets, delay, reordering */
   ackFrequency: 12,
+  /** limit */
   objectDataBlocked: 13,
+  /** stream */
+  stopSending: 14,
 } as const;
 
 /** Receives the records of a packet. */
@@ -69,8 +73,9 @@ export class SentFrames {
     return this.next - this.lowest;
   }
 
-  /** Begins the records of `packetNumber`, which must be above all earlier ones. */
+  /** Begins the records of `packetNumber`, which must be above all earlier ones, or begun and without records. */
   begin(packetNumber: number): void {
+    if (packetNumber === this.open && this.counts[packetNumber & (this.states.length - 1)] === 0) return;
     assert(packetNumber >= this.next, "packet numbers must grow");
     if (this.lowest === this.next) this.lowest = packetNumber;
     const needed = packetNumber - this.lowest + 1;

@@ -1,0 +1,254 @@
+/**
+ * Decides what goes into the next packets of one connection and when there are none to send.
+ * Order: path validation, CLOSE, ACK, control, streams, file data. Sources: RFC 9000 §13; RFC 9002 §6.2.4, §7.
+ */
+import { MIN_DATAGRAM_BYTES } from "../base/limits.ts";
+import type { PacketBatch } from "../wire/batch.ts";
+import { closeBytes, FRAME, PATH_DATA_FRAME_BYTES, writeClose } from "../wire/frames.ts";
+import { SHORT_HEADER_BYTES } from "../wire/header.ts";
+import { ACK_EVERY_PACKETS } from "./ack-tracker.ts";
+import type { SendLimit } from "./connection-statistics.ts";
+import { TAG_BYTES } from "./crypto.ts";
+import { PacketBuilder } from "./packet-builder.ts";
+import type { SentFrameHandler } from "./sent-frames.ts";
+import type { Session } from "./session.ts";
+
+/** Packet numbers left out: one in this many on average. RFC 9000 §21.4. */
+const SKIP_INTERVAL_PACKETS = 500;
+
+/** Parts of a round trip between two ACKs that the sender asks for. */
+const ACKS_PER_ROUND = 8;
+
+/** Most packets between two ACKs that the sender asks for: one socket batch. */
+const ACK_THRESHOLD_MAX = 64;
+
+/** Bounds of the ACK delay the sender asks for, in microseconds: a timer's resolution; RFC 9000's default. */
+const ACK_DELAY_MIN_US = 1_000;
+const ACK_DELAY_MAX_US = 25_000;
+
+/** Probe timeouts between challenges to a new address. RFC 9000 §8.2.4. */
+const SMALLEST_DATAGRAM_BYTES = SHORT_HEADER_BYTES + PATH_DATA_FRAME_BYTES + TAG_BYTES;
+
+/** Sends for one connection. */
+export class PacketSender {
+  private readonly session: Session;
+  private readonly handler: SentFrameHandler;
+  private readonly builder: PacketBuilder;
+  private nextPacketNumber = 0;
+  private skipAt: number;
+  private probes = 0;
+  /** When pacing lets the next packet go, or `undefined` when pacing is not the limit. */
+  private pacedUntilUs: number | undefined;
+  private askedThreshold = ACK_EVERY_PACKETS;
+  private askedAtUs = -Infinity;
+  /** Size of full datagrams. */
+  datagramBytes: number;
+
+  /** @param handler - Takes back what a probe shall carry again. */
+  constructor(session: Session, handler: SentFrameHandler, datagramBytes: number) {
+    this.session = session;
+    this.handler = handler;
+    this.datagramBytes = datagramBytes;
+    this.builder = new PacketBuilder(session.sentFrames);
+    this.skipAt = this.nextSkip();
+  }
+
+  /** Payload bytes sent again. */
+  get retransmittedBytes(): number {
+    return this.builder.retransmittedBytes;
+  }
+
+  /** When the pacer wants `poll` to be called, or `undefined`. */
+  get timeoutUs(): number | undefined {
+    return this.pacedUntilUs;
+  }
+
+  /**
+   * Appends packets to the batch, unsealed, as far as window, pacing, flow control and room allow.
+   * All are short-header packets with their numbers set.
+   */
+  poll(batch: PacketBatch, nowUs: number): void {
+    const { session } = this;
+    this.pacedUntilUs = undefined;
+    if (session.closing.state !== "open") {
+      if (session.closing.needsPacket) this.sendClose(batch, nowUs);
+      return;
+    }
+    this.sendPathFrames(batch, nowUs);
+    this.probes += session.recovery.takeProbeCount();
+    let isAppLimited = false;
+    let limit: SendLimit | undefined;
+    while (batch.hasRoom(this.datagramBytes)) {
+      const hasWork = this.hasWork();
+      const needsAck = session.tracker.isDue(nowUs);
+      if (this.probes > 0) {
+        this.probes--;
+        this.sendProbe(batch, nowUs, hasWork);
+        continue;
+      }
+      if (hasWork) {
+        limit = this.sendingLimit(nowUs);
+        if (limit === undefined) {
+          this.sendPacket(batch, nowUs, true);
+          continue;
+        }
+      } else {
+        isAppLimited = true;
+        limit = this.idleLimit();
+      }
+      if (needsAck) this.sendPacket(batch, nowUs, false);
+      break;
+    }
+    if (isAppLimited) session.recovery.handleAppLimited(nowUs);
+    session.limits.enter(limit ?? "application", nowUs);
+  }
+
+  private hasWork(): boolean {
+    const { control, streams, source, credit } = this.session;
+    if (!control.isEmpty || streams.hasSendable) return true;
+    return source !== undefined && this.builder.hasData(source, credit);
+  }
+
+  /** What keeps an ack-eliciting packet from being sent now, or `undefined`. */
+  private sendingLimit(nowUs: number): SendLimit | undefined {
+    const { recovery } = this.session;
+    if (!recovery.canSend(this.datagramBytes)) return "congestion";
+    const sendAtUs = recovery.nextSendTimeUs(nowUs);
+    if (sendAtUs <= nowUs) return undefined;
+    this.pacedUntilUs = sendAtUs;
+    return "pacing";
+  }
+
+  /** Why there is nothing to send although the window has room. */
+  private idleLimit(): SendLimit {
+    const { source, credit } = this.session;
+    if (source === undefined) return "application";
+    if (credit.availableBytes <= 0) {
+      // Nothing under way and no credit: bytes the peer will never get may have used it up.
+      if (credit.needsBlockedReport && this.session.sentFrames.outstandingCount === 0)
+        this.session.control.addBlocked();
+      return "flow-control";
+    }
+    return source.isWaitingForDisk ? "disk" : "application";
+  }
+
+  private begin(batch: PacketBatch, maxBytes: number): void {
+    const { session } = this;
+    if (this.nextPacketNumber === this.skipAt) {
+      session.recovery.handleSkipped(this.nextPacketNumber++);
+      this.skipAt = this.nextSkip();
+    }
+    this.builder.begin(batch, maxBytes, session.remoteIds.current, session.keys.phase, this.nextPacketNumber);
+  }
+
+  private nextSkip(): number {
+    return this.nextPacketNumber + 1 + this.session.random.integer(1, 2 * SKIP_INTERVAL_PACKETS);
+  }
+
+  /** Ends the packet and tells everybody; nothing is sent if it is empty. */
+  private finish(
+    batch: PacketBatch,
+    minimumBytes: number,
+    addresses: Int32Array,
+    addressIndex: number,
+    nowUs: number,
+    countsInFlight: boolean,
+  ): void {
+    const { session, builder } = this;
+    if (builder.isEmpty) return;
+    const size = builder.finish(minimumBytes, addresses, addressIndex);
+    const number = this.nextPacketNumber++;
+    const isAckEliciting = builder.isAckEliciting && countsInFlight;
+    session.recovery.handleSent(number, size, nowUs, isAckEliciting, false);
+    if (isAckEliciting) session.liveness.handleSent(nowUs);
+    if (session.events.wantsPackets)
+      session.events.add({ type: "packet-sent", number, sizeBytes: size, isAckEliciting, isProbe: false });
+  }
+
+  /** Sends one packet: the ACK if there is one, and, if `withWork`, all else that fits. */
+  private sendPacket(batch: PacketBatch, nowUs: number, withWork: boolean): void {
+    const { session, builder } = this;
+    this.begin(batch, this.datagramBytes);
+    const reported = this.writeAck(nowUs);
+    if (withWork) {
+      session.control.write(builder);
+      builder.writeStreams(session.streams);
+      if (session.source !== undefined) builder.writeData(session.source, session.credit);
+    }
+    if (reported >= 0 && builder.isAckEliciting) builder.recordAck(reported);
+    this.finish(batch, 0, session.paths.current, 0, nowUs, true);
+  }
+
+  /** Writes the ACK if there is news; returns the largest number it reports, or -1. */
+  private writeAck(nowUs: number): number {
+    const { tracker, localParameters } = this.session;
+    if (!tracker.hasNews) return -1;
+    if (!this.builder.writeAck(tracker, localParameters.ackDelayExponent, nowUs)) return -1;
+    return tracker.handleAckSent();
+  }
+
+  /** Sends a probe: lost or new data if there is some, else what the oldest open packet carried. RFC 9002 §6.2.4. */
+  private sendProbe(batch: PacketBatch, nowUs: number, hasWork: boolean): void {
+    const { session } = this;
+    if (!hasWork) session.sentFrames.repeatOldest(this.handler);
+    if (!this.hasWork()) session.control.addPing();
+    this.sendPacket(batch, nowUs, true);
+  }
+
+  private sendPathFrames(batch: PacketBatch, nowUs: number): void {
+    const { session, builder } = this;
+    const { paths } = session;
+    const intervalUs = session.recovery.probeTimeoutUs;
+    while (paths.hasResponse && batch.hasRoom(MIN_DATAGRAM_BYTES)) {
+      const slot = paths.responseSlot;
+      this.begin(batch, MIN_DATAGRAM_BYTES);
+      builder.writePathData(FRAME.pathResponse, paths.responseSource, slot * (PATH_DATA_FRAME_BYTES - 1));
+      // RFC 9000 §8.2.2: as large as the challenge, so that the path's size is validated too.
+      const size = Math.min(paths.responseLimitBytes, MIN_DATAGRAM_BYTES);
+      this.finish(batch, size, paths.responseAddresses, slot, nowUs, false);
+      paths.dropResponse();
+    }
+    const address = paths.candidateAddress;
+    if (address === undefined || !batch.hasRoom(MIN_DATAGRAM_BYTES)) return;
+    const size = Math.min(MIN_DATAGRAM_BYTES, paths.candidateBudgetBytes);
+    if (size < SMALLEST_DATAGRAM_BYTES) return;
+    const challenge = paths.takeChallenge(size, intervalUs, nowUs);
+    if (challenge === undefined) return;
+    this.begin(batch, MIN_DATAGRAM_BYTES);
+    builder.writePathData(FRAME.pathChallenge, challenge, 0);
+    this.finish(batch, size, address, 0, nowUs, false);
+  }
+
+  private sendClose(batch: PacketBatch, nowUs: number): void {
+    const { session, builder } = this;
+    if (!batch.hasRoom(MIN_DATAGRAM_BYTES)) return;
+    const { code, reason } = session.closing.takeFrame();
+    this.begin(batch, MIN_DATAGRAM_BYTES);
+    // What was received is acknowledged a last time, if the reason leaves room.
+    if (builder.roomBytes > closeBytes(code, reason.length) + SMALLEST_DATAGRAM_BYTES) this.writeAck(nowUs);
+    const text = builder.roomBytes >= closeBytes(code, reason.length) ? reason : new Uint8Array(0);
+    builder.at = writeClose(builder.bytes, builder.at, code, text);
+    this.finish(batch, 0, session.paths.current, 0, nowUs, false);
+  }
+
+  /** Asks the peer for fewer or more ACKs as the rate changes; at most once a round trip. */
+  adaptAckFrequency(nowUs: number): void {
+    const { recovery, control } = this.session;
+    if (nowUs - this.askedAtUs < recovery.smoothedRttUs) return;
+    this.askedAtUs = nowUs;
+    const packetsPerRound = recovery.bytesInFlight / this.datagramBytes;
+    const wanted = Math.min(
+      ACK_THRESHOLD_MAX,
+      Math.max(ACK_EVERY_PACKETS, Math.floor(packetsPerRound / ACKS_PER_ROUND)),
+    );
+    // Small changes are not worth a frame.
+    if (wanted > this.askedThreshold / 2 && wanted < this.askedThreshold * 2) return;
+    this.askedThreshold = wanted;
+    const delayUs = Math.floor(recovery.smoothedRttUs / ACKS_PER_ROUND);
+    control.addAckFrequency({
+      packetThreshold: wanted,
+      maxAckDelayUs: Math.min(ACK_DELAY_MAX_US, Math.max(ACK_DELAY_MIN_US, delayUs)),
+      reorderingThreshold: 1,
+    });
+  }
+}
