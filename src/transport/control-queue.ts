@@ -105,7 +105,7 @@ export class ControlQueue {
   }
 
   /** Writes as many waiting frames as fit. */
-  write(builder: PacketBuilder): void {
+  write(builder: PacketBuilder, nowUs: number): void {
     if (this.needsHandshakeDone && builder.roomBytes >= 1) {
       this.needsHandshakeDone = false;
       builder.at = writeBare(builder.bytes, builder.at, FRAME.handshakeDone);
@@ -118,7 +118,7 @@ export class ControlQueue {
     if (this.needsPing > 0 && builder.roomBytes >= 1) {
       this.needsPing--;
       builder.at = writeBare(builder.bytes, builder.at, FRAME.ping);
-      builder.markAckEliciting();
+      builder.record(SENT.ping, nowUs, 0, 0);
     }
   }
 

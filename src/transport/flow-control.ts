@@ -113,7 +113,10 @@ export class ReceiveWindow {
   handleReceived(newBytes: number): void {
     this.received += newBytes;
     if (this.received > this.granted + Math.min(this.forgiven, this.window))
-      throw new GodwitError("FLOW_CONTROL", `the peer sent ${this.received - this.granted} bytes over the limit`);
+      throw new GodwitError(
+        "FLOW_CONTROL",
+        `the peer sent ${this.received - this.granted} bytes over the limit`,
+      );
   }
 
   /**

@@ -4,11 +4,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { GodwitError } from "../base/errors.ts";
-import {
-  AEAD_CONFIDENTIALITY_PACKETS,
-  AEAD_INTEGRITY_PACKETS,
-  KEY_UPDATE_PACKETS,
-} from "../base/limits.ts";
+import { AEAD_CONFIDENTIALITY_PACKETS, AEAD_INTEGRITY_PACKETS, KEY_UPDATE_PACKETS } from "../base/limits.ts";
 import type { PacketBatch } from "../wire/batch.ts";
 import { SHORT_HEADER_BYTES } from "../wire/header.ts";
 import type { CryptoProvider, PacketKey } from "./crypto.ts";

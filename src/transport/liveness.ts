@@ -75,7 +75,8 @@ export class Liveness {
     const { idleTimeoutUs, patienceUs, keepAliveUs } = this.times;
     let atUs = Infinity;
     if (idleTimeoutUs > 0) atUs = Math.min(atUs, this.idleSinceUs + idleTimeoutUs);
-    if (patienceUs > 0 && this.waitingSinceUs !== undefined) atUs = Math.min(atUs, this.waitingSinceUs + patienceUs);
+    if (patienceUs > 0 && this.waitingSinceUs !== undefined)
+      atUs = Math.min(atUs, this.waitingSinceUs + patienceUs);
     if (keepAliveUs > 0) atUs = Math.min(atUs, this.keepAliveDueUs);
     if (this.askedAtUs !== undefined && this.silentSinceUs === undefined)
       atUs = Math.min(atUs, this.askedAtUs + SILENT_AFTER_US);
@@ -103,7 +104,9 @@ export class Liveness {
     if (patienceUs > 0 && this.waitingSinceUs !== undefined && nowUs >= this.waitingSinceUs + patienceUs)
       return "no-progress";
     if (idleTimeoutUs > 0 && nowUs >= this.idleSinceUs + idleTimeoutUs) return "idle-timeout";
-    if (keepAliveUs > 0 && nowUs >= this.keepAliveDueUs) return "ping";
-    return "fine";
+    if (keepAliveUs === 0 || nowUs < this.keepAliveDueUs) return "fine";
+    // Counts as asked although the packet may have to wait, so that nobody asks without end.
+    this.lastAskedAtUs = nowUs;
+    return "ping";
   }
 }

@@ -7,11 +7,9 @@ import type { PacketBatch } from "../wire/batch.ts";
 import {
   dataHeaderBytes,
   dataToEndHeaderBytes,
-  FRAME,
   PATH_DATA_FRAME_BYTES,
   streamHeaderBytes,
   writeAck,
-  writeBare,
   writeDataHeader,
   writeDataToEndHeader,
   writePadding,
@@ -96,11 +94,6 @@ export class PacketBuilder {
     return this.isEliciting;
   }
 
-  /** The packet asks for an acknowledgement although nothing in it needs to be sent again. */
-  markAckEliciting(): void {
-    this.isEliciting = true;
-  }
-
   /** Notes a frame that must reach the peer. */
   record(kind: number, a: number, b: number, c: number): void {
     this.isEliciting = true;
@@ -130,12 +123,6 @@ export class PacketBuilder {
     this.at = writePathData(this.bytes, this.at, type, data, dataAt);
   }
 
-  /** Writes PING. */
-  writePing(): void {
-    this.at = writeBare(this.bytes, this.at, FRAME.ping);
-    this.isEliciting = true;
-  }
-
   /** Writes STREAM frames as long as there is something to send and room. */
   writeStreams(streams: Streams): void {
     const piece = this.streamPiece;
@@ -162,7 +149,9 @@ export class PacketBuilder {
       const available = credit.availableBytes;
       if (!source.peekPiece(piece, available <= 0)) return;
       const { object, offset } = piece;
-      const wanted = piece.isRetransmission ? piece.availableBytes : Math.min(piece.availableBytes, available);
+      const wanted = piece.isRetransmission
+        ? piece.availableBytes
+        : Math.min(piece.availableBytes, available);
       const roomToEnd = this.end - this.at - dataToEndHeaderBytes(object, offset);
       if (wanted >= roomToEnd) {
         if (roomToEnd < SMALLEST_SPLIT_BYTES) return;
@@ -190,7 +179,7 @@ export class PacketBuilder {
     this.record(SENT.data, object, offset, length);
   }
 
-  /** Whether the source or the streams have something to send. */
+  /** Whether the source has something that may be sent. */
   hasData(source: ObjectSource, credit: SendCredit): boolean {
     return source.peekPiece(this.objectPiece, credit.availableBytes <= 0);
   }

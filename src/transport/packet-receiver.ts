@@ -31,6 +31,8 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
   private readonly ranges = new Float64Array(2 * ACK_RANGES_PER_FRAME);
   /** Acknowledged piece that the next one may continue: neighbours are reported together. */
   private readonly acked: ObjectPiece = { object: 0, offset: 0, availableBytes: 0, isRetransmission: false };
+  /** When the ACK being handled arrived. */
+  private ackNowUs = 0;
   packetsReceived = 0;
   bytesReceived = 0;
   objectBytesReceived = 0;
@@ -235,13 +237,15 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
       ranges[2 * i] = reader.rangeStarts[i];
       ranges[2 * i + 1] = reader.rangeEnds[i] - 1;
     }
+    this.ackNowUs = nowUs;
     const { recovery, keys, liveness } = session;
     const delayUs = reader.ackDelay * 2 ** session.peerParameters.ackDelayExponent;
     const ackedBefore = recovery.statistics.packetsAcked;
     recovery.handleAck(reader.largestAcknowledged, delayUs, ranges, reader.rangeCount, nowUs, this);
     this.flushAcked();
     keys.handleAcked(reader.largestAcknowledged);
-    if (recovery.statistics.packetsAcked > ackedBefore) liveness.handleProgress(recovery.bytesInFlight > 0, nowUs);
+    if (recovery.statistics.packetsAcked > ackedBefore)
+      liveness.handleProgress(recovery.bytesInFlight > 0, nowUs);
   }
 
   /** Takes back what a timeout declares lost. */
@@ -282,6 +286,7 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     else if (kind === SENT.resetStream) session.streams.handleResetAcked(a);
     else if (kind === SENT.ack) session.tracker.handleAckAcked(a);
     else if (kind === SENT.ackFrequency) session.recovery.setMaxAckDelayUs(b);
+    else if (kind === SENT.ping) session.events.add({ type: "heartbeat", rttUs: this.ackNowUs - a });
   }
 
   handleFrameLost(kind: number, a: number, b: number, c: number): void {

@@ -26,8 +26,8 @@ const ACK_THRESHOLD_MAX = 64;
 const ACK_DELAY_MIN_US = 1_000;
 const ACK_DELAY_MAX_US = 25_000;
 
-/** Probe timeouts between challenges to a new address. RFC 9000 §8.2.4. */
-const SMALLEST_DATAGRAM_BYTES = SHORT_HEADER_BYTES + PATH_DATA_FRAME_BYTES + TAG_BYTES;
+/** Bytes of a packet with one path frame. */
+const PATH_PACKET_BYTES = SHORT_HEADER_BYTES + PATH_DATA_FRAME_BYTES + TAG_BYTES;
 
 /** Sends for one connection. */
 export class PacketSender {
@@ -76,6 +76,7 @@ export class PacketSender {
     }
     this.sendPathFrames(batch, nowUs);
     this.probes += session.recovery.takeProbeCount();
+    this.adaptAckFrequency(nowUs);
     let isAppLimited = false;
     let limit: SendLimit | undefined;
     while (batch.hasRoom(this.datagramBytes)) {
@@ -147,7 +148,6 @@ export class PacketSender {
 
   /** Ends the packet and tells everybody; nothing is sent if it is empty. */
   private finish(
-    batch: PacketBatch,
     minimumBytes: number,
     addresses: Int32Array,
     addressIndex: number,
@@ -171,12 +171,12 @@ export class PacketSender {
     this.begin(batch, this.datagramBytes);
     const reported = this.writeAck(nowUs);
     if (withWork) {
-      session.control.write(builder);
+      session.control.write(builder, nowUs);
       builder.writeStreams(session.streams);
       if (session.source !== undefined) builder.writeData(session.source, session.credit);
     }
     if (reported >= 0 && builder.isAckEliciting) builder.recordAck(reported);
-    this.finish(batch, 0, session.paths.current, 0, nowUs, true);
+    this.finish(0, session.paths.current, 0, nowUs, true);
   }
 
   /** Writes the ACK if there is news; returns the largest number it reports, or -1. */
@@ -205,18 +205,16 @@ export class PacketSender {
       builder.writePathData(FRAME.pathResponse, paths.responseSource, slot * (PATH_DATA_FRAME_BYTES - 1));
       // RFC 9000 §8.2.2: as large as the challenge, so that the path's size is validated too.
       const size = Math.min(paths.responseLimitBytes, MIN_DATAGRAM_BYTES);
-      this.finish(batch, size, paths.responseAddresses, slot, nowUs, false);
+      this.finish(size, paths.responseAddresses, slot, nowUs, false);
       paths.dropResponse();
     }
     const address = paths.candidateAddress;
     if (address === undefined || !batch.hasRoom(MIN_DATAGRAM_BYTES)) return;
-    const size = Math.min(MIN_DATAGRAM_BYTES, paths.candidateBudgetBytes);
-    if (size < SMALLEST_DATAGRAM_BYTES) return;
-    const challenge = paths.takeChallenge(size, intervalUs, nowUs);
+    const challenge = paths.takeChallenge(MIN_DATAGRAM_BYTES, intervalUs, nowUs);
     if (challenge === undefined) return;
     this.begin(batch, MIN_DATAGRAM_BYTES);
     builder.writePathData(FRAME.pathChallenge, challenge, 0);
-    this.finish(batch, size, address, 0, nowUs, false);
+    this.finish(paths.challengeDatagramBytes, address, 0, nowUs, false);
   }
 
   private sendClose(batch: PacketBatch, nowUs: number): void {
@@ -225,14 +223,14 @@ export class PacketSender {
     const { code, reason } = session.closing.takeFrame();
     this.begin(batch, MIN_DATAGRAM_BYTES);
     // What was received is acknowledged a last time, if the reason leaves room.
-    if (builder.roomBytes > closeBytes(code, reason.length) + SMALLEST_DATAGRAM_BYTES) this.writeAck(nowUs);
+    if (builder.roomBytes > closeBytes(code, reason.length) + PATH_PACKET_BYTES) this.writeAck(nowUs);
     const text = builder.roomBytes >= closeBytes(code, reason.length) ? reason : new Uint8Array(0);
     builder.at = writeClose(builder.bytes, builder.at, code, text);
-    this.finish(batch, 0, session.paths.current, 0, nowUs, false);
+    this.finish(0, session.paths.current, 0, nowUs, false);
   }
 
   /** Asks the peer for fewer or more ACKs as the rate changes; at most once a round trip. */
-  adaptAckFrequency(nowUs: number): void {
+  private adaptAckFrequency(nowUs: number): void {
     const { recovery, control } = this.session;
     if (nowUs - this.askedAtUs < recovery.smoothedRttUs) return;
     this.askedAtUs = nowUs;

@@ -8,10 +8,15 @@
 import { AMPLIFICATION_FACTOR, FORCED_REPLIES_PENDING } from "../base/limits.ts";
 import type { RandomBytes } from "../base/random.ts";
 import { ADDRESS_WORDS, copyAddress, sameAddress } from "../wire/address.ts";
-import { PATH_CHALLENGE_BYTES } from "../wire/frames.ts";
+import { PATH_CHALLENGE_BYTES, PATH_DATA_FRAME_BYTES } from "../wire/frames.ts";
+import { SHORT_HEADER_BYTES } from "../wire/header.ts";
+import { TAG_BYTES } from "./crypto.ts";
 
 /** Challenges sent to one new address before it is given up until a newer packet comes from it. */
 const CHALLENGES_PER_CANDIDATE = 5;
+
+/** Bytes of a packet with a challenge and nothing else. */
+const SMALLEST_CHALLENGE_BYTES = SHORT_HEADER_BYTES + PATH_DATA_FRAME_BYTES + TAG_BYTES;
 
 /** What became of a PATH_RESPONSE. */
 export interface PathChange {
@@ -46,6 +51,8 @@ export class Paths {
   private readonly responseBytes = new Int32Array(FORCED_REPLIES_PENDING);
   private responseFirst = 0;
   private responseCount = 0;
+  /** Size of the datagram that the challenge taken last shall travel in. */
+  challengeDatagramBytes = 0;
   /** Path responses that were dropped because too many were waiting. */
   droppedResponses = 0;
 
@@ -89,7 +96,8 @@ export class Paths {
     if (sameAddress(addresses, index, this.current, 0)) {
       if (!this.isValidated) this.receivedBytes += bytes;
       // RFC 9000 §9.3.3: the peer is (also) still here, so a copy sent from elsewhere moves nothing.
-      if (isNewest && this.candidate !== undefined && this.candidate.challengesSent > 1) this.candidate = undefined;
+      if (isNewest && this.candidate !== undefined && this.candidate.challengesSent > 1)
+        this.candidate = undefined;
       return false;
     }
     const { candidate } = this;
@@ -122,7 +130,12 @@ export class Paths {
     return this.candidate?.nextChallengeAtUs;
   }
 
-  /** Data of the challenge to send now to `candidateAddress`, or `undefined`. `intervalUs`: until the next one. */
+  /**
+   * Data of the challenge to send now to `candidateAddress`, or `undefined`; `challengeDatagramBytes`
+   * tells how large its datagram may be.
+   *
+   * @param intervalUs - Time until it is repeated; doubles each time.
+   */
   takeChallenge(datagramBytes: number, intervalUs: number, nowUs: number): Uint8Array | undefined {
     const { candidate } = this;
     if (candidate === undefined || nowUs < candidate.nextChallengeAtUs) return undefined;
@@ -132,15 +145,12 @@ export class Paths {
     }
     candidate.nextChallengeAtUs = nowUs + intervalUs * (1 << candidate.challengesSent);
     candidate.challengesSent++;
-    if (candidate.sentBytes + datagramBytes > AMPLIFICATION_FACTOR * candidate.receivedBytes) return undefined;
-    candidate.sentBytes += datagramBytes;
+    // RFC 9000 §8.1: three times what came from there, and at most that.
+    const budget = AMPLIFICATION_FACTOR * candidate.receivedBytes - candidate.sentBytes;
+    if (budget < SMALLEST_CHALLENGE_BYTES) return undefined;
+    this.challengeDatagramBytes = Math.min(datagramBytes, budget);
+    candidate.sentBytes += this.challengeDatagramBytes;
     return candidate.challenge;
-  }
-
-  /** Bytes that may be sent in one datagram to the address being validated. RFC 9000 §8.2.1. */
-  get candidateBudgetBytes(): number {
-    const { candidate } = this;
-    return candidate === undefined ? 0 : AMPLIFICATION_FACTOR * candidate.receivedBytes - candidate.sentBytes;
   }
 
   /** Takes a PATH_RESPONSE: moves to the candidate if the data fits. RFC 9000 §8.2.3. */
@@ -158,7 +168,13 @@ export class Paths {
   }
 
   /** Queues the answer to a PATH_CHALLENGE that came in a datagram of `datagramBytes` from an address. */
-  handleChallenge(bytes: Uint8Array, at: number, addresses: Int32Array, index: number, datagramBytes: number): void {
+  handleChallenge(
+    bytes: Uint8Array,
+    at: number,
+    addresses: Int32Array,
+    index: number,
+    datagramBytes: number,
+  ): void {
     if (this.responseCount === FORCED_REPLIES_PENDING) {
       this.droppedResponses++;
       return;

@@ -53,10 +53,19 @@ export class ReceiveStream {
    * @throws GodwitError FLOW_CONTROL beyond the window, PROTOCOL_VIOLATION for a changed final size
    * or too many gaps.
    */
-  handlePiece(offset: number, bytes: Uint8Array, from: number, lengthBytes: number, isFinal: boolean): boolean {
+  handlePiece(
+    offset: number,
+    bytes: Uint8Array,
+    from: number,
+    lengthBytes: number,
+    isFinal: boolean,
+  ): boolean {
     const end = offset + lengthBytes;
     if (end > this.granted)
-      throw new GodwitError("FLOW_CONTROL", `stream ${this.id}: ${end} is beyond the window of ${this.granted}`);
+      throw new GodwitError(
+        "FLOW_CONTROL",
+        `stream ${this.id}: ${end} is beyond the window of ${this.granted}`,
+      );
     this.checkFinalSize(end, isFinal);
     if (this.resetCode !== undefined) return false;
     const wasFinished = this.isFinished;
@@ -115,7 +124,8 @@ export class ReceiveStream {
 
   private checkFinalSize(end: number, isFinal: boolean): void {
     // RFC 9000 §4.5: the final size cannot change, nor can data lie beyond it.
-    const isBeyond = this.finalSize !== undefined && (end > this.finalSize || (isFinal && end !== this.finalSize));
+    const isBeyond =
+      this.finalSize !== undefined && (end > this.finalSize || (isFinal && end !== this.finalSize));
     if (isBeyond || (isFinal && end < this.largestOffset))
       throw new GodwitError("PROTOCOL_VIOLATION", `stream ${this.id}: the final size changed`);
   }
@@ -126,7 +136,7 @@ export class ReceiveStream {
     while (capacity < neededBytes) capacity *= 2;
     const grown = new Uint8Array(capacity);
     const held = Math.min(this.ring.length, this.largestOffset - this.readOffset);
-    for (let done = 0; done < held; ) {
+    for (let done = 0; done < held;) {
       const from = (this.readOffset + done) % this.ring.length;
       const to = (this.readOffset + done) % capacity;
       const run = Math.min(held - done, this.ring.length - from, capacity - to);

@@ -67,7 +67,9 @@ export class SendStream {
 
   /** Whether new bytes wait only for the peer's MAX_STREAM_DATA. */
   get isBlocked(): boolean {
-    return this.resetCode === undefined && this.lost.size === 0 && this.next < this.end && this.next >= this.limit;
+    return (
+      this.resetCode === undefined && this.lost.size === 0 && this.next < this.end && this.next >= this.limit
+    );
   }
 
   /**
@@ -171,7 +173,7 @@ export class SendStream {
     const held = this.end - this.base;
     if (held > 0) {
       // Bytes keep their place modulo the capacity, so they are copied run by run.
-      for (let done = 0; done < held; ) {
+      for (let done = 0; done < held;) {
         const from = (this.base + done) % this.ring.length;
         const to = (this.base + done) % capacity;
         const run = Math.min(held - done, this.ring.length - from, capacity - to);

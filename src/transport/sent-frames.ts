@@ -31,6 +31,8 @@ export const SENT = {
   objectDataBlocked: 13,
   /** stream */
   stopSending: 14,
+  /** time of sending in microseconds */
+  ping: 15,
 } as const;
 
 /** Receives the records of a packet. */

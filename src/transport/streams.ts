@@ -21,7 +21,10 @@ export interface StreamLimits {
 }
 
 /** The sizes in use outside of tests. */
-export const STREAM_LIMITS: StreamLimits = { windowBytes: STREAM_WINDOW_BYTES, peerStreams: STREAMS_PER_PEER };
+export const STREAM_LIMITS: StreamLimits = {
+  windowBytes: STREAM_WINDOW_BYTES,
+  peerStreams: STREAMS_PER_PEER,
+};
 
 /** Both halves of one stream. */
 class Stream {
@@ -186,7 +189,8 @@ export class Streams {
     isFinal: boolean,
   ): void {
     const stream = this.find(id);
-    if (stream?.receive.handlePiece(offset, bytes, from, lengthBytes, isFinal) === true) this.readable.add(id);
+    if (stream?.receive.handlePiece(offset, bytes, from, lengthBytes, isFinal) === true)
+      this.readable.add(id);
   }
 
   /** Takes RESET_STREAM. @throws GodwitError when the peer breaks a limit. */
@@ -301,7 +305,10 @@ export class Streams {
       throw new GodwitError("PROTOCOL_VIOLATION", `frame for stream ${id}, which was not opened`);
     const index = (id - (id % 2)) / 2;
     if (index >= this.announcedMaxStreams)
-      throw new GodwitError("PROTOCOL_VIOLATION", `stream ${id} is over the limit of ${this.announcedMaxStreams}`);
+      throw new GodwitError(
+        "PROTOCOL_VIOLATION",
+        `stream ${id} is over the limit of ${this.announcedMaxStreams}`,
+      );
     // RFC 9000 §3.2: opening a stream opens all lower ones of its kind.
     while (this.openedByPeer <= index) {
       const opened = this.openedByPeer++ * 2 + (1 - this.localBit);
