@@ -3,7 +3,8 @@
  * BBRv3 that tells random loss from congestion. Pure. Design and figures: docs/design/congestion.md.
  *
  * Sources: draft-ietf-ccwg-bbr (states, filters, gains). Departures: loss that does not depend on our
- * own rate is compensated for instead of reacted to; see the design note.
+ * own rate is compensated for instead of reacted to; a standing queue is drained; beside a flow that
+ * keeps the queue full it turns into CUBIC. The design note argues for each.
  */
 import type {
   AckSample,
@@ -11,22 +12,46 @@ import type {
   CongestionControllerFactory,
   LossSample,
 } from "./controller.ts";
+import { CubicCurve } from "./cubic-curve.ts";
+import { RandomLoss } from "./random-loss.ts";
 
-type Phase = "startup" | "drain" | "probe-down" | "probe-cruise" | "probe-up" | "probe-rtt";
+type Phase =
+  | "startup"
+  | "drain"
+  | "cruise"
+  | "probe-up"
+  | "probe-hold"
+  | "probe-down"
+  | "probe-rtt"
+  | "compete";
 
-/** Windows start with this many datagrams. */
+/** First window in datagrams. */
 const INITIAL_WINDOW_DATAGRAMS = 32;
-/** Windows never fall below. */
+/** Windows never fall below. BBR §2.7 (BBRMinPipeCwnd). */
 const MIN_WINDOW_DATAGRAMS = 4;
-/** Startup: pace 4 ln 2 times what was delivered, which doubles it every round. BBR §4.1.3. */
+/** Startup: pace 4 ln 2 times what was delivered, which doubles it every round. BBR §5.3.1. */
 const STARTUP_PACING_GAIN = 2.77;
-/** Startup ends after this many rounds... */
+/** Window in round trips of data, everywhere but where it is drained. */
+const CWND_GAIN = 2;
+/** Startup ends after this many rounds... BBR §5.3.1.2. */
 const FULL_PIPE_ROUNDS = 3;
 /** ...in which bandwidth did not grow by a quarter. */
 const FULL_PIPE_GROWTH = 1.25;
-/** Least round-trip time is believed for so long, in microseconds. */
+const DRAIN_GAIN = 0.5;
+const UP_GAIN = 1.25;
+const DOWN_GAIN = 0.75;
+/** Least round-trip time is believed for so long, in microseconds. BBR §4.1 (MinRTTFilterLen). */
 const MIN_RTT_WINDOW_US = 10_000_000;
-const PROBE_RTT_US = 200_000;
+/** Loss beyond what chance makes of the random loss that counts as excess. BBR §2.4 (BBRLossThresh). */
+const LOSS_THRESHOLD = 0.02;
+/** Queue that cruising tolerates, as a share of the least round trip. */
+const QUEUE_TARGET = 0.1;
+const QUEUE_TARGET_US = 1_500;
+/** Queue left after draining our own packets that tells of another sender, as a share of the least round trip. */
+const FOREIGN_QUEUE = 0.25;
+const FOREIGN_QUEUE_US = 3_000;
+const FOREIGN_EVIDENCE = 3;
+const EXTRA_ACKED_ROUNDS = 10;
 
 /** Makes the default controller. */
 export const bbr: CongestionControllerFactory = (options) =>
@@ -41,34 +66,69 @@ class Bbr implements CongestionController {
   private cwnd: number;
   private pacingRate = Infinity;
   private pacingGain = STARTUP_PACING_GAIN;
-  private cwndGain = 2;
 
-  // Rounds.
+  // Rounds: a round ends when a packet sent after its start is acknowledged.
   private roundEnd = 0;
   private roundCount = 0;
   private isRoundStart = false;
+  private roundStartUs = 0;
+  private roundDelivered = 0;
+  private roundLost = 0;
+  private roundMinRttUs = Infinity;
+  /** What the round just ended showed. */
+  private lastLossRate = 0;
+  private lastTotal = 0;
+  private lastRate = 0;
+  private queueUs = 0;
+  private jitterUs = 0;
 
   // Bandwidth: the largest delivery rate of this cycle and the one before, in bytes per second.
   private bandwidthNow = 0;
   private bandwidthBefore = 0;
+  private hasSampleThisCycle = false;
   private fullBandwidth = 0;
   private fullBandwidthRounds = 0;
+  private startupLost = 0;
+  private startupTotal = 0;
 
   // Round trip.
   private minRttUs = Infinity;
   private minRttAtUs: number;
-  private probeRttDoneAtUs = 0;
+  private probeRttMinUs = Infinity;
+  private returnPhase: Phase = "cruise";
 
-  // Loss that does not depend on our rate.
-  private randomLoss = 0;
-  private lowLost = 0;
-  private lowTotal = 0;
-  private roundDelivered = 0;
-  private roundLost = 0;
-  private wasSentLow = false;
+  // Acknowledgements that come in lumps.
+  private extraStartUs = 0;
+  private extraDelivered = 0;
+  private extraAckedNow = 0;
+  private extraAckedBefore = 0;
+  private extraRound = 0;
 
+  // The cycle.
+  private phaseRound = 0;
+  private phaseStartUs = 0;
   private cruiseRounds = 0;
-  private phaseStartRound = 0;
+  private cruiseUs = 0;
+  private bandwidthAtUp = 0;
+  private upStreak = 0;
+  private foreignEvidence = 0;
+  private isLossLimited = false;
+
+  // Random loss: packets sent while we were quiet are observed from one packet number to another.
+  readonly random = new RandomLoss();
+  private observeFrom = Infinity;
+  private observeTo = Infinity;
+  private observeDelivered = -1;
+  private observeLost = 0;
+  private isTest = false;
+  private lossBefore = 0;
+  private rateBefore = 0;
+
+  // Competition.
+  private readonly curve = new CubicCurve();
+  private windowBytes = 0;
+  private reducedAtUs = -Infinity;
+  private maxQueueUs = 0;
 
   constructor(datagramBytes: number, nowUs: number, randomFloat: () => number) {
     this.datagramBytes = datagramBytes;
@@ -89,11 +149,19 @@ class Bbr implements CongestionController {
   get bandwidthBytesPerSecond(): number {
     return Math.max(this.bandwidthNow, this.bandwidthBefore);
   }
+  get randomLoss(): number {
+    return this.random.rate;
+  }
 
   handleSent(_nowUs: number, _packetNumber: number, _bytes: number, _bytesInFlight: number): void {}
 
   handleLoss(sample: LossSample): void {
-    if (sample.isPersistentCongestion) this.cwnd = MIN_WINDOW_DATAGRAMS * this.datagramBytes;
+    if (sample.isPersistentCongestion) {
+      this.restart(sample.nowUs);
+      this.cwnd = MIN_WINDOW_DATAGRAMS * this.datagramBytes;
+      return;
+    }
+    if (this.phase === "compete") this.handleLossBesideOthers(sample);
   }
 
   handleSpuriousLoss(_nowUs: number, _packetNumber: number, _bytes: number, _sentAtUs: number): void {}
@@ -105,138 +173,405 @@ class Bbr implements CongestionController {
   }
 
   handlePathChange(nowUs: number): void {
-    this.phase = "startup";
-    this.cwnd = INITIAL_WINDOW_DATAGRAMS * this.datagramBytes;
+    this.restart(nowUs);
+    this.minRttUs = Infinity;
+    this.minRttAtUs = nowUs;
+    this.random.reset();
     this.pacingRate = Infinity;
-    this.pacingGain = STARTUP_PACING_GAIN;
-    this.cwndGain = 2;
+    this.cwnd = INITIAL_WINDOW_DATAGRAMS * this.datagramBytes;
+  }
+
+  /** Back to startup: bandwidth is unknown. */
+  private restart(nowUs: number): void {
+    this.enter("startup", STARTUP_PACING_GAIN, nowUs);
     this.bandwidthNow = 0;
     this.bandwidthBefore = 0;
     this.fullBandwidth = 0;
     this.fullBandwidthRounds = 0;
-    this.minRttUs = Infinity;
-    this.minRttAtUs = nowUs;
+    this.startupLost = 0;
+    this.startupTotal = 0;
+    this.foreignEvidence = 0;
+    this.observeFrom = Infinity;
+    this.observeDelivered = -1;
+    this.isTest = false;
+    this.extraAckedNow = 0;
+    this.extraAckedBefore = 0;
+    this.extraStartUs = 0;
   }
 
   handleAck(sample: AckSample): void {
+    this.updateMinRtt(sample);
     this.updateRound(sample);
     this.updateBandwidth(sample);
-    this.updateMinRtt(sample);
+    this.updateExtraAcked(sample);
+    this.updateObservation(sample);
     this.updatePhase(sample);
     this.setRates(sample);
   }
 
+  // --- What the path shows -------------------------------------------------------------------------
+
   private updateRound(sample: AckSample): void {
+    if (sample.hasRttSample) this.roundMinRttUs = Math.min(this.roundMinRttUs, sample.latestRttUs);
     this.isRoundStart = sample.largestAcked >= this.roundEnd;
     if (!this.isRoundStart) return;
     this.roundEnd = sample.nextPacketNumber;
     this.roundCount++;
     const delivered = sample.totalDeliveredBytes - this.roundDelivered;
     const lost = Math.max(0, sample.totalLostBytes - this.roundLost);
+    const durationUs = sample.nowUs - this.roundStartUs;
+    this.lastTotal = (delivered + lost) / this.datagramBytes;
+    this.lastLossRate = delivered + lost > 0 ? lost / (delivered + lost) : 0;
+    this.lastRate = durationUs > 0 ? (delivered * 1e6) / durationUs : 0;
+    if (this.roundMinRttUs !== Infinity) {
+      this.queueUs = Math.max(0, this.roundMinRttUs - this.minRttUs);
+      this.maxQueueUs = Math.max(this.queueUs, this.maxQueueUs * 0.99);
+      const jitterUs = Math.max(0, sample.smoothedRttUs - this.roundMinRttUs);
+      this.jitterUs += (jitterUs - this.jitterUs) / 8;
+    }
+    this.roundMinRttUs = Infinity;
+    this.roundStartUs = sample.nowUs;
     this.roundDelivered = sample.totalDeliveredBytes;
     this.roundLost = sample.totalLostBytes;
-    if (this.wasSentLow) {
-      const keep = 1 / (1 + (delivered + lost) / (1_000 * this.datagramBytes));
-      this.lowLost = this.lowLost * keep + lost;
-      this.lowTotal = this.lowTotal * keep + delivered + lost;
-      if (this.lowTotal > 50 * this.datagramBytes)
-        this.randomLoss = Math.min(this.lowLost / this.lowTotal, 0.5);
-    }
-    this.wasSentLow = this.pacingGain < 1 || (this.phase === "startup" && this.fullBandwidthRounds === 0);
   }
 
   private updateBandwidth(sample: AckSample): void {
     if (!sample.hasRateSample) return;
     const rate = (sample.rateDeliveredBytes * 1e6) / sample.rateIntervalUs;
+    if (!sample.rateIsAppLimited) this.hasSampleThisCycle = true;
     if (rate >= this.bandwidthNow && (!sample.rateIsAppLimited || rate >= this.bandwidthBytesPerSecond)) {
       this.bandwidthNow = rate;
     }
   }
 
-  private updateMinRtt(sample: AckSample): void {
-    if (!sample.hasRttSample) return;
-    if (sample.latestRttUs <= this.minRttUs * 1.02) this.minRttAtUs = sample.nowUs;
-    if (sample.latestRttUs < this.minRttUs) this.minRttUs = sample.latestRttUs;
+  private advanceBandwidth(): void {
+    if (!this.hasSampleThisCycle) return;
+    this.hasSampleThisCycle = false;
+    this.bandwidthBefore = this.bandwidthNow;
+    this.bandwidthNow = 0;
   }
 
-  private enter(phase: Phase, pacingGain: number, cwndGain: number): void {
+  private updateMinRtt(sample: AckSample): void {
+    if (!sample.hasRttSample) return;
+    const rttUs = sample.latestRttUs;
+    // A round trip close to the least one says that it still holds.
+    if (rttUs <= this.minRttUs * 1.05 + 500) this.minRttAtUs = sample.nowUs;
+    if (rttUs < this.minRttUs) this.minRttUs = rttUs;
+    if (this.phase === "probe-rtt") this.probeRttMinUs = Math.min(this.probeRttMinUs, rttUs);
+  }
+
+  /** BBR §4.5.3: data acknowledged beyond what the bandwidth explains. */
+  private updateExtraAcked(sample: AckSample): void {
+    const bandwidth = this.bandwidthBytesPerSecond;
+    const expected = (bandwidth * (sample.nowUs - this.extraStartUs)) / 1e6;
+    if (this.extraStartUs === 0 || this.extraDelivered <= expected) {
+      this.extraStartUs = sample.nowUs;
+      this.extraDelivered = 0;
+      return;
+    }
+    this.extraDelivered += sample.ackedBytes;
+    const extra = Math.min(this.extraDelivered - expected, this.cwnd);
+    this.extraAckedNow = Math.max(this.extraAckedNow, extra);
+    if (this.roundCount - this.extraRound >= EXTRA_ACKED_ROUNDS) {
+      this.extraRound = this.roundCount;
+      this.extraAckedBefore = this.extraAckedNow;
+      this.extraAckedNow = 0;
+    }
+  }
+
+  // --- Random loss ---------------------------------------------------------------------------------
+
+  /** Follows the packets that were sent while we were quiet. */
+  private updateObservation(sample: AckSample): void {
+    if (this.observeDelivered < 0) {
+      if (sample.largestAcked < this.observeFrom) return;
+      this.observeDelivered = sample.totalDeliveredBytes;
+      this.observeLost = sample.totalLostBytes;
+    }
+    if (sample.largestAcked < this.observeTo) return;
+    const lost = Math.max(0, sample.totalLostBytes - this.observeLost) / this.datagramBytes;
+    const total = (sample.totalDeliveredBytes - this.observeDelivered) / this.datagramBytes + lost;
+    this.observeFrom = Infinity;
+    this.observeTo = Infinity;
+    this.observeDelivered = -1;
+    if (total > 0) this.handleObservation(lost, total);
+  }
+
+  private handleObservation(lost: number, total: number): void {
+    if (!this.isTest) {
+      this.random.handleQuietLoss(lost, total);
+      return;
+    }
+    this.isTest = false;
+    const rate = lost / total;
+    const halfExcess = Math.max((this.lossBefore - this.random.rate) / 2, LOSS_THRESHOLD / 2);
+    const hasFallen = rate < this.lossBefore - halfExcess;
+    if (hasFallen) {
+      this.random.handleQuietLoss(lost, total);
+      // Loss followed our rate: what arrived before is what the path carries.
+      this.limitBandwidth(this.rateBefore);
+    } else if (this.queueUs < this.foreignQueueUs()) {
+      this.random.confirm(Math.min(rate, this.lossBefore));
+    }
+  }
+
+  /** Congestion: the bandwidth is what arrived, whatever was seen before. */
+  private limitBandwidth(rate: number): void {
+    this.isLossLimited = true;
+    if (rate <= 0 || rate >= this.bandwidthBytesPerSecond) return;
+    this.bandwidthNow = rate;
+    this.bandwidthBefore = rate;
+  }
+
+  private hasExcessLoss(): boolean {
+    return this.lastLossRate > this.random.expectedAtMost(this.lastTotal) + LOSS_THRESHOLD;
+  }
+
+  // --- Phases --------------------------------------------------------------------------------------
+
+  private enter(phase: Phase, pacingGain: number, nowUs: number): void {
     this.phase = phase;
     this.pacingGain = pacingGain;
-    this.cwndGain = cwndGain;
-    this.phaseStartRound = this.roundCount;
+    this.phaseRound = this.roundCount;
+    this.phaseStartUs = nowUs;
+  }
+
+  private get roundsInPhase(): number {
+    return this.roundCount - this.phaseRound;
+  }
+
+  private foreignQueueUs(): number {
+    return Math.max(FOREIGN_QUEUE * this.minRttUs, FOREIGN_QUEUE_US);
   }
 
   private updatePhase(sample: AckSample): void {
     const { nowUs } = sample;
-    const bdp = this.sendRate() * this.minRttUs * 1e-6;
-    if (this.phase === "startup" && this.isRoundStart && !sample.rateIsAppLimited) {
-      if (this.bandwidthBytesPerSecond >= this.fullBandwidth * FULL_PIPE_GROWTH) {
-        this.fullBandwidth = this.bandwidthBytesPerSecond;
-        this.fullBandwidthRounds = 0;
-      } else if (++this.fullBandwidthRounds >= FULL_PIPE_ROUNDS) this.enter("drain", 0.5, 2);
-    }
+    const bdp = this.bdpBytes();
     switch (this.phase) {
+      case "startup":
+        if (this.isRoundStart) this.updateStartup(sample);
+        break;
       case "drain":
-        if (sample.bytesInFlight <= bdp) this.enterDown();
+        if (sample.bytesInFlight <= bdp || this.roundsInPhase > 4) this.enterCruise(nowUs);
         break;
-      case "probe-down":
-        if (this.isRoundStart && this.roundCount - this.phaseStartRound >= 2) {
-          this.cruiseRounds = 4 + Math.floor(this.randomFloat() * 3);
-          this.enter("probe-cruise", 1, 2);
-        }
-        break;
-      case "probe-cruise":
-        if (this.isRoundStart && this.roundCount - this.phaseStartRound >= this.cruiseRounds) {
-          this.bandwidthBefore = this.bandwidthNow;
-          this.bandwidthNow = 0;
-          this.enter("probe-up", 1.25, 2);
-        }
+      case "cruise":
+        if (this.isRoundStart) this.updateCruise(sample);
         break;
       case "probe-up":
-        if (this.isRoundStart && this.roundCount - this.phaseStartRound >= 2) this.enterDown();
+        if (this.isRoundStart && this.roundsInPhase >= 1) this.enter("probe-hold", 1, nowUs);
         break;
-      case "probe-rtt":
-        if (nowUs >= this.probeRttDoneAtUs) {
-          this.minRttAtUs = nowUs;
-          this.enter(this.fullBandwidthRounds >= FULL_PIPE_ROUNDS ? "probe-cruise" : "startup", 1, 2);
+      case "probe-hold":
+        if (this.isRoundStart && this.roundsInPhase >= 1) this.endProbe(sample);
+        break;
+      case "probe-down":
+        if (this.isRoundStart && (sample.bytesInFlight <= bdp || this.roundsInPhase >= 4)) {
+          this.observeTo = sample.nextPacketNumber;
+          this.enterCruise(nowUs);
         }
         break;
-      default:
+      case "probe-rtt":
+        if (this.isRoundStart && this.roundsInPhase >= 2) this.endProbeRtt(sample);
+        break;
+      case "compete":
+        if (this.isRoundStart) this.updateCompete(sample);
+        break;
     }
     if (
+      nowUs - this.minRttAtUs > MIN_RTT_WINDOW_US &&
       this.phase !== "probe-rtt" &&
       this.phase !== "startup" &&
-      nowUs - this.minRttAtUs > MIN_RTT_WINDOW_US
+      this.phase !== "compete"
     ) {
-      this.minRttUs = sample.latestRttUs;
-      this.enter("probe-rtt", 0.75, 0.5);
-      this.probeRttDoneAtUs = nowUs + Math.max(PROBE_RTT_US, sample.smoothedRttUs);
+      this.enterProbeRtt("cruise", nowUs);
     }
   }
 
-  private enterDown(): void {
-    this.enter("probe-down", 0.9, 2);
+  private updateStartup(sample: AckSample): void {
+    if (sample.rateIsAppLimited) return;
+    const bandwidth = this.bandwidthBytesPerSecond;
+    const grew = bandwidth >= this.fullBandwidth * FULL_PIPE_GROWTH;
+    if (grew) {
+      this.fullBandwidth = bandwidth;
+      this.fullBandwidthRounds = 0;
+      this.startupLost += this.lastLossRate * this.lastTotal;
+      this.startupTotal += this.lastTotal;
+      return;
+    }
+    this.fullBandwidthRounds++;
+    const hasQueue = this.queueUs > this.foreignQueueUs();
+    const hasLoss =
+      this.lastLossRate > LOSS_THRESHOLD + 2 * (this.startupLost / Math.max(1, this.startupTotal));
+    if (
+      this.fullBandwidthRounds < FULL_PIPE_ROUNDS &&
+      !hasQueue &&
+      !(hasLoss && this.fullBandwidthRounds >= 2)
+    )
+      return;
+    // Loss while bandwidth still doubled was not ours.
+    if (this.startupTotal >= 30) this.random.confirm(this.startupLost / this.startupTotal);
+    this.enter("drain", DRAIN_GAIN, sample.nowUs);
   }
+
+  private enterCruise(nowUs: number): void {
+    // BBR §5.3.3.4: wait for two to three seconds, or as long as a Reno flow of our size would need.
+    const rounds = this.isLossLimited ? 16 : 6;
+    this.cruiseRounds = rounds + Math.floor(this.randomFloat() * 3);
+    this.cruiseUs = this.isLossLimited ? (2 + this.randomFloat()) * 1e6 : 50_000;
+    this.enter("cruise", 1, nowUs);
+  }
+
+  private updateCruise(sample: AckSample): void {
+    const { nowUs } = sample;
+    if (this.roundsInPhase === 1) {
+      // The packets of this round left after ours had drained: what still waits is somebody else's.
+      if (this.queueUs > this.foreignQueueUs() + this.jitterUs / 2) this.foreignEvidence++;
+      else this.foreignEvidence = 0;
+      if (this.foreignEvidence >= FOREIGN_EVIDENCE) {
+        this.enterCompete(sample);
+        return;
+      }
+    }
+    const target = Math.max(QUEUE_TARGET * this.minRttUs, QUEUE_TARGET_US) + this.jitterUs / 4;
+    const excess = (this.queueUs - target) / this.minRttUs;
+    this.pacingGain = excess > 0 ? 1 - Math.min(0.25, excess / 2) : 1;
+    if (this.roundsInPhase >= 2 && this.hasExcessLoss()) {
+      if (this.queueUs > this.foreignQueueUs()) {
+        this.limitBandwidth(this.lastRate);
+        this.enterDown(sample, false);
+      } else this.enterDown(sample, true);
+      return;
+    }
+    if (this.roundsInPhase >= 2) this.random.handleLessLoss(1);
+    if (this.roundsInPhase >= this.cruiseRounds && nowUs - this.phaseStartUs >= this.cruiseUs) {
+      this.advanceBandwidth();
+      this.bandwidthAtUp = this.bandwidthBytesPerSecond;
+      this.upStreak = 0;
+      this.isLossLimited = false;
+      this.enter("probe-up", UP_GAIN, nowUs);
+    }
+  }
+
+  /** One round was sent faster, and its packets have come back. */
+  private endProbe(sample: AckSample): void {
+    const hasGrown = this.bandwidthBytesPerSecond >= 1.1 * this.bandwidthAtUp;
+    if (this.hasExcessLoss()) {
+      this.isLossLimited = true;
+      this.enterDown(sample, true);
+    } else if (hasGrown && this.queueUs < this.foreignQueueUs()) {
+      // There is more: go on, faster each time.
+      this.upStreak++;
+      this.bandwidthAtUp = this.bandwidthBytesPerSecond;
+      this.enter("probe-up", Math.min(UP_GAIN + 0.25 * this.upStreak, 2), sample.nowUs);
+    } else this.enterDown(sample, false);
+  }
+
+  private enterDown(sample: AckSample, isTest: boolean): void {
+    this.enter("probe-down", DOWN_GAIN, sample.nowUs);
+    // The first packets still meet the queue of what came before.
+    this.observeFrom = sample.nextPacketNumber + Math.floor(sample.bytesInFlight / this.datagramBytes / 4);
+    this.observeTo = Infinity;
+    this.observeDelivered = -1;
+    this.isTest = isTest;
+    this.lossBefore = this.lastLossRate;
+    this.rateBefore = this.lastRate;
+  }
+
+  private enterProbeRtt(returnTo: Phase, nowUs: number): void {
+    this.returnPhase = returnTo;
+    this.probeRttMinUs = Infinity;
+    this.observeFrom = Infinity;
+    this.observeDelivered = -1;
+    this.isTest = false;
+    this.enter("probe-rtt", 1, nowUs);
+  }
+
+  private endProbeRtt(sample: AckSample): void {
+    const { nowUs } = sample;
+    if (this.returnPhase === "compete") {
+      const queueUs = this.probeRttMinUs - this.minRttUs;
+      if (queueUs > Math.max(0.15 * this.minRttUs, 2_000)) {
+        this.enter("compete", 1, nowUs);
+        this.curve.restartEpoch();
+        return;
+      }
+    } else if (this.probeRttMinUs !== Infinity) this.minRttUs = this.probeRttMinUs;
+    this.minRttAtUs = nowUs;
+    this.foreignEvidence = 0;
+    this.enterCruise(nowUs);
+  }
+
+  // --- Beside others -------------------------------------------------------------------------------
+
+  private enterCompete(sample: AckSample): void {
+    this.foreignEvidence = 0;
+    this.curve.reset();
+    this.windowBytes = Math.max((this.sendRate() * sample.smoothedRttUs) / 1e6, sample.bytesInFlight);
+    this.reducedAtUs = -Infinity;
+    this.maxQueueUs = this.queueUs;
+    this.enter("compete", 1, sample.nowUs);
+  }
+
+  private handleLossBesideOthers(sample: LossSample): void {
+    if (sample.largestLostSentAtUs <= this.reducedAtUs) return;
+    // A full queue drops; a loss while it is far from full is random.
+    if (this.queueUs < 0.5 * this.maxQueueUs) return;
+    this.reducedAtUs = sample.nowUs;
+    const { datagramBytes } = this;
+    this.windowBytes = this.curve.reduce(this.windowBytes / datagramBytes) * datagramBytes;
+  }
+
+  private updateCompete(sample: AckSample): void {
+    if (this.roundsInPhase % 8 === 0) this.advanceBandwidth();
+    if (sample.nowUs - this.phaseStartUs > MIN_RTT_WINDOW_US) this.enterProbeRtt("compete", sample.nowUs);
+  }
+
+  // --- What follows --------------------------------------------------------------------------------
 
   /** Bytes per second to send so that the bandwidth arrives in spite of random loss. */
   private sendRate(): number {
-    return this.bandwidthBytesPerSecond / (1 - this.randomLoss);
+    return this.bandwidthBytesPerSecond / (1 - this.random.rate);
+  }
+
+  private bdpBytes(): number {
+    return (this.sendRate() * this.minRttUs) / 1e6;
   }
 
   private setRates(sample: AckSample): void {
+    const { datagramBytes } = this;
+    const floor = MIN_WINDOW_DATAGRAMS * datagramBytes;
     const rate = this.sendRate();
-    const floor = MIN_WINDOW_DATAGRAMS * this.datagramBytes;
-    if (rate > 0 && this.minRttUs !== Infinity) {
-      const target = this.cwndGain * rate * this.minRttUs * 1e-6 + 3 * this.datagramBytes;
-      this.pacingRate = this.pacingGain * rate;
-      if (this.phase === "startup") {
-        this.pacingRate = Math.max(this.pacingRate, (this.cwnd / sample.smoothedRttUs) * 1e6);
-        this.cwnd = Math.max(target, this.cwnd + sample.ackedBytes);
-      } else this.cwnd = target;
-    } else if (sample.hasRttSample) {
-      this.pacingRate = ((STARTUP_PACING_GAIN * this.cwnd) / sample.latestRttUs) * 1e6;
-      this.cwnd += sample.ackedBytes;
+    if (this.phase === "compete") {
+      const acked = sample.ackedBytes / datagramBytes;
+      if (
+        sample.largestAckedSentAtUs > this.reducedAtUs &&
+        sample.priorBytesInFlight + 3 * datagramBytes >= this.windowBytes
+      ) {
+        this.windowBytes =
+          this.curve.grow(this.windowBytes / datagramBytes, acked, sample.nowUs, sample.smoothedRttUs) *
+          datagramBytes;
+      }
+      this.windowBytes = Math.max(this.windowBytes, floor);
+      this.cwnd = this.windowBytes;
+      this.pacingRate = (1.2 * this.cwnd * 1e6) / sample.smoothedRttUs;
+      return;
     }
+    if (rate === 0 || this.minRttUs === Infinity) {
+      this.cwnd += sample.ackedBytes;
+      if (sample.hasRttSample) this.pacingRate = (STARTUP_PACING_GAIN * this.cwnd * 1e6) / sample.latestRttUs;
+      return;
+    }
+    if (this.phase === "probe-rtt") {
+      this.cwnd = Math.max(0.5 * this.bdpBytes(), floor);
+      this.pacingRate = rate;
+      return;
+    }
+    const extra = Math.max(this.extraAckedNow, this.extraAckedBefore);
+    const target = CWND_GAIN * ((rate * (this.minRttUs + this.jitterUs)) / 1e6) + extra + 3 * datagramBytes;
+    this.pacingRate = this.pacingGain * rate;
+    if (this.phase === "startup") {
+      this.pacingRate = Math.max(this.pacingRate, (this.cwnd * 1e6) / sample.smoothedRttUs);
+      if (this.cwnd < target) this.cwnd = Math.min(target, this.cwnd + sample.ackedBytes);
+    } else this.cwnd = target;
     this.cwnd = Math.max(this.cwnd, floor);
   }
 }

@@ -42,6 +42,8 @@ export interface AckSample {
   /** Largest acknowledged packet number so far, and the next one to be sent. */
   largestAcked: number;
   nextPacketNumber: number;
+  /** When the largest packet newly acknowledged by this ACK was sent, in microseconds. */
+  largestAckedSentAtUs: number;
   /** Packets newly reported with ECN-CE by this ACK. */
   ecnCePackets: number;
 }

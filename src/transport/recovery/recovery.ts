@@ -126,6 +126,7 @@ function emptyAckSample(): AckSample {
     rateIsAppLimited: false,
     largestAcked: -1,
     nextPacketNumber: 0,
+    largestAckedSentAtUs: 0,
     ecnCePackets: 0,
   };
 }
@@ -433,6 +434,7 @@ export class Recovery {
       this.probeTimeoutCount = 0;
       this.deliveredAtUs = nowUs;
       const row = newest & packets.mask;
+      sample.largestAckedSentAtUs = packets.sentAtUs[row];
       if (newest === largest) {
         const delayUs = Math.min(ackDelayUs, this.maxAckDelayUs);
         rtt.handleSample(Math.max(nowUs - packets.sentAtUs[row], 1), delayUs, nowUs);
