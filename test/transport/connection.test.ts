@@ -37,3 +37,143 @@ describe("a clean path", () => {
     expect(pair.runUntil(() => connection.isStreamDelivered(id), 1_000)).toBeLessThan(50);
   });
 });
+
+describe("a bad path", () => {
+  /** Moves `size` bytes and returns the virtual time in milliseconds; fails if they differ. */
+  function transfer(pair: Pair, size: number, limitMs: number): number {
+    const bytes = patternBytes(3, size);
+    pair.send(1, bytes);
+    const tookMs = pair.runUntil(
+      () => pair.responder.sink.isComplete(1) && pair.initiator.source.isDelivered,
+      limitMs,
+    );
+    expect(pair.responder.sink.holds(1, bytes)).toBe(true);
+    return tookMs;
+  }
+
+  test("30 % loss each way", () => {
+    // 2 MiB at 2.5 MB/s: 840 ms; 1/0.7 of it has to be sent, and a tail piece may be lost five times (2^5 PTO).
+    const pair = new Pair({
+      seed: 7,
+      forward: { rateBytesPerSecond: 2_500_000, delayUs: 15_000, lossProbability: 0.3 },
+    });
+    expect(transfer(pair, 2 * MEBIBYTE, 30_000)).toBeLessThan(8_000);
+  });
+
+  test("half of the packets late by twice the delay", () => {
+    const pair = new Pair({
+      seed: 8,
+      forward: {
+        rateBytesPerSecond: 2_500_000,
+        delayUs: 10_000,
+        reorderProbability: 0.5,
+        reorderDelayUs: 20_000,
+        queueBytes: 4_000_000,
+      },
+    });
+    expect(transfer(pair, 2 * MEBIBYTE, 30_000)).toBeLessThan(3_000);
+  });
+
+  test("duplicates, corruption, truncation, replay and junk", () => {
+    const pair = new Pair({
+      seed: 9,
+      forward: {
+        rateBytesPerSecond: 2_500_000,
+        delayUs: 10_000,
+        duplicateProbability: 0.2,
+        corruptProbability: 0.05,
+        truncateProbability: 0.02,
+        replayProbability: 0.05,
+        junkProbability: 0.05,
+      },
+    });
+    expect(transfer(pair, 2 * MEBIBYTE, 30_000)).toBeLessThan(5_000);
+    const statistics = pair.responder.connection.statistics(pair.world.nowUs);
+    expect(statistics.packetsDuplicate).toBeGreaterThan(100);
+    expect(statistics.packetsNotAuthentic).toBeGreaterThan(20);
+  });
+
+  test("a blackout of 5 s: the transfer goes on when the path returns", () => {
+    const pair = new Pair({
+      seed: 10,
+      forward: {
+        rateBytesPerSecond: 2_500_000,
+        delayUs: 10_000,
+        blackholes: [{ fromUs: 300_000, untilUs: 5_300_000 }],
+      },
+    });
+    // 840 ms of data, 5 s of darkness, and at most one probe interval of 1 s until the light is seen.
+    expect(transfer(pair, 2 * MEBIBYTE, 30_000)).toBeLessThan(7_500);
+    const events = pair.initiator.connection.takeEvents().map(({ type }) => type);
+    expect(events).toContain("path-silent");
+    expect(events).toContain("path-returned");
+  });
+
+  test("key updates every 200 packets, both ways, under loss and reordering", () => {
+    const keyLimits = { updatePackets: 200, confidentialityPackets: 4_000, integrityPackets: 1e9 };
+    const pair = new Pair({
+      seed: 11,
+      forward: {
+        rateBytesPerSecond: 2_500_000,
+        delayUs: 10_000,
+        lossProbability: 0.05,
+        reorderProbability: 0.05,
+        reorderDelayUs: 10_000,
+      },
+      initiator: { keyLimits },
+      responder: { keyLimits },
+    });
+    expect(transfer(pair, 8 * MEBIBYTE, 60_000)).toBeLessThan(8_000);
+    const statistics = pair.initiator.connection.statistics(pair.world.nowUs);
+    // About 7 400 packets; an update waits for three probe timeouts, some 200 ms, after the one before.
+    expect(statistics.keyUpdates).toBeGreaterThan(8);
+    expect(pair.responder.connection.statistics(pair.world.nowUs).packetsNotAuthentic).toBe(0);
+  });
+
+  test("a NAT that forgets: the port changes three times, nothing is lost", () => {
+    const pair = new Pair({ seed: 12, forward: { rateBytesPerSecond: 2_500_000, delayUs: 10_000 } });
+    const bytes = patternBytes(3, 4 * MEBIBYTE);
+    pair.send(1, bytes);
+    for (let i = 0; i < 3; i++) {
+      pair.world.runFor(300_000);
+      pair.initiator.host.rebind();
+    }
+    // 1.7 s of data and one round trip of lost acknowledgements for each move.
+    expect(pair.runUntil(() => pair.initiator.source.isDelivered, 20_000)).toBeLessThan(3_000);
+    expect(pair.responder.sink.holds(1, bytes)).toBe(true);
+    expect(pair.responder.connection.statistics(pair.world.nowUs).pathChanges).toBe(3);
+  });
+
+  test("a move to another network while the mover is the receiver", () => {
+    const pair = new Pair({
+      seed: 13,
+      forward: { rateBytesPerSecond: 2_500_000, delayUs: 10_000 },
+      responder: { keepAliveUs: 500_000 },
+    });
+    const bytes = patternBytes(3, 4 * MEBIBYTE);
+    pair.send(1, bytes);
+    pair.world.runFor(300_000);
+    pair.responder.host.move();
+    expect(pair.runUntil(() => pair.initiator.source.isDelivered, 20_000)).toBeLessThan(6_000);
+    expect(pair.responder.sink.holds(1, bytes)).toBe(true);
+    expect(pair.initiator.connection.statistics(pair.world.nowUs).pathChanges).toBe(1);
+  });
+
+  test("a path that is gone for good ends with NO_PROGRESS after the patience, not before", () => {
+    const pair = new Pair({
+      forward: {
+        delayUs: 10_000,
+        blackholes: [{ fromUs: 100_000, untilUs: 1e12 }],
+        rateBytesPerSecond: 1_000_000,
+      },
+      initiator: { patienceUs: 20_000_000 },
+    });
+    pair.send(1, patternBytes(3, MEBIBYTE));
+    const tookMs = pair.runUntil(() => pair.initiator.connection.state === "closed", 100_000);
+    expect(pair.initiator.connection.closeReason?.code).toBe("NO_PROGRESS");
+    expect(tookMs).toBeGreaterThan(20_000);
+    expect(tookMs).toBeLessThan(20_200);
+    pair.runUntil(() => pair.responder.connection.state === "closed", 100_000);
+    expect(pair.responder.connection.closeReason?.code).toBe("IDLE_TIMEOUT");
+  });
+});

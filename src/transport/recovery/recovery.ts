@@ -587,7 +587,6 @@ export class Recovery {
     const { flags, sentAtUs, sizes, mask } = packets;
     const rttUs = Math.max(rtt.smoothedUs, rtt.latestUs);
     const delayUs = Math.max(rttUs + this.tolerance.windowUs(rttUs), GRANULARITY_US);
-    const lostBySentAtUs = nowUs - delayUs;
     const lostByNumber = this.largestAckedNumber - this.tolerance.packetThreshold;
     const wantsPackets = this.events?.wantsPackets === true;
     sample.lostPackets = 0;
@@ -603,7 +602,8 @@ export class Recovery {
         continue;
       }
       if (number >= this.largestAckedNumber) break;
-      if (number > lostByNumber && sentAtUs[row] > lostBySentAtUs) {
+      // The same sum as in the timer, so that rounding cannot make the timer early for ever.
+      if (number > lostByNumber && sentAtUs[row] + delayUs > nowUs) {
         this.lossTimeUs = sentAtUs[row] + delayUs;
         break;
       }
