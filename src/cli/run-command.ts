@@ -16,10 +16,7 @@ export function sentenceOf(error: unknown): string {
 
 /** Parses `argv` with `command`, runs it, and sets the process's exit status. Never throws. */
 export async function runCommand(command: Command, argv: readonly string[]): Promise<void> {
-  command.exitOverride();
-  command.configureOutput({
-    writeErr: (text) => process.stderr.write(text.replace(/^error: /, "godwit: ")),
-  });
+  prepare(command);
   // A reader that went away (`| head -1`) must not end a transfer.
   process.stdout.on("error", ignoreClosedPipe);
   process.stderr.on("error", ignoreClosedPipe);
@@ -33,6 +30,15 @@ export async function runCommand(command: Command, argv: readonly string[]): Pro
     process.stderr.write(`godwit: ${sentenceOf(error)}\n`);
     process.exitCode = exitStatusOf(error);
   }
+}
+
+/** Commander hands settings on only to sub-commands made later, so they are set on each. */
+function prepare(command: Command): void {
+  command.exitOverride();
+  command.configureOutput({
+    writeErr: (text) => process.stderr.write(text.replace(/^error: /, "godwit: ")),
+  });
+  for (const sub of command.commands) prepare(sub);
 }
 
 function ignoreClosedPipe(error: NodeJS.ErrnoException): void {

@@ -36,6 +36,7 @@ function system(name: EditionName): ClassicSystem {
     unsafe: edition.alternates
       ? { reordering: ONE_BIT, duplication: ONE_BIT, "duplication and loss": ONE_BIT }
       : {},
+    clientConfirms: true,
     limitUs: 3_600_000_000,
   };
 }

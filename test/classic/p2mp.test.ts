@@ -30,6 +30,7 @@ function system(name: EncodingName, lossProbability: number): ClassicSystem {
     },
     sizes: [...(name === "binary" ? [0] : []), 1, 499, 500, 501, 1_000, 20_001],
     badNetworkBytes: 6_300,
+    clientConfirms: true,
     limitUs: 600_000_000,
   };
 }

@@ -37,6 +37,8 @@ export interface ClassicSystem {
   readonly unsafe?: Readonly<Partial<Record<NetworkName, string>>>;
   /** Virtual time by which any transfer has ended one way or the other, in microseconds. */
   readonly limitUs: number;
+  /** Whether the wire lets the client be sure on a clean network: then its outcome must be `complete`. */
+  readonly clientConfirms?: boolean;
   /** Runs of each bad network. Default 30. */
   readonly seeds?: number;
 }
@@ -80,6 +82,7 @@ export function describeClassicSystem(system: ClassicSystem): void {
       const { world, pair } = start(content, {});
       expect(world.run(system.limitUs)).toBe(true);
       expect(pair.client.outcome).not.toMatchObject({ result: "failed" });
+      if (system.clientConfirms === true) expect(pair.client.outcome).toEqual({ result: "complete" });
       expect(pair.server.outcome).not.toMatchObject({ result: "failed" });
       expect(Buffer.from(pair.published() ?? []).equals(content)).toBe(true);
       expect(pair.published()).toBeDefined();

@@ -4,22 +4,19 @@
  */
 import { performance } from "node:perf_hooks";
 import { InvalidArgumentError } from "commander";
-import type { Command } from "commander";
 import { GodwitError } from "../../base/errors.ts";
 import type { ClassicEvent, ClassicOutcome } from "../../classic/machine.ts";
 import { printable } from "../../classic/safe-name.ts";
+import type { CommonOptions } from "../options.ts";
+
+export { addCommonOptions } from "../options.ts";
+export type { CommonOptions as ClassicCommonOptions } from "../options.ts";
 
 /** Exit status of `probably-complete`: everything but a last confirmation that the wire lacks or that never came. */
 export const PROBABLY_COMPLETE_EXIT = 12;
 
 /** Progress is drawn at most this often, in milliseconds. */
 const PROGRESS_EVERY_MS = 100;
-
-/** Options that every classic command has. */
-export interface ClassicCommonOptions {
-  readonly json?: boolean;
-  readonly quiet?: boolean;
-}
 
 /** Numbers for the result line. */
 export interface ClassicTotals {
@@ -41,16 +38,9 @@ export interface ClassicRun {
 /** Where the lines of the original program go. Standard output unless data goes there. */
 export type LineStream = "stdout" | "stderr";
 
-/** Adds `--json` and `--quiet`. */
-export function addCommonOptions(command: Command): Command {
-  return command
-    .option("--json", "one JSON event a line on standard output, nothing else there")
-    .option("--quiet", "no lines, no progress; errors only");
-}
-
 /** Runs the body of a classic command and sets the process's exit status. Never rejects. */
 export async function runClassic(
-  options: ClassicCommonOptions,
+  options: CommonOptions,
   lines: LineStream,
   body: (run: ClassicRun) => Promise<ClassicOutcome>,
 ): Promise<void> {
@@ -74,7 +64,13 @@ export async function runClassic(
   try {
     outcome = await body({
       signal: controller.signal,
-      handleEvent: (event) => printer.event(event),
+      handleEvent: (event) => {
+        if (event.type === "file-committed") {
+          totals.files++;
+          totals.bytes += event.doneBytes ?? 0;
+        }
+        printer.event(event);
+      },
       note: (text) => printer.note(text),
       totals,
     });
@@ -111,14 +107,11 @@ class Printer {
   private progressAtMs = 0;
   private hasProgressLine = false;
 
-  constructor(options: ClassicCommonOptions, lines: LineStream) {
+  constructor(options: CommonOptions, lines: LineStream) {
     this.isJson = options.json === true;
     this.isQuiet = options.quiet === true;
     this.lines = lines === "stdout" ? process.stdout : process.stderr;
     this.showsProgress = process.stderr.isTTY && !this.isJson && !this.isQuiet;
-    // A reader that went away (`| head`) is no reason to crash.
-    process.stdout.on("error", () => undefined);
-    process.stderr.on("error", () => undefined);
   }
 
   event(event: ClassicEvent): void {

@@ -4,6 +4,8 @@
  * Each system declares its commands in `classic-<system>.ts` and loads its machine only when run.
  */
 import { Command } from "commander";
+import { chunksCommand } from "./classic-chunks.ts";
+import { p2mpCommand } from "./classic-p2mp.ts";
 import { tcplikeCommand } from "./classic-tcplike.ts";
 
 /** The command with all systems under it. */
@@ -11,6 +13,9 @@ export function command(): Command {
   const classic = new Command("classic").description(
     "five classic file transfer systems, each on its own wire, with the original programs or among themselves",
   );
+  // One line each, in the order of docs/classic/README.md.
+  classic.addCommand(chunksCommand());
   classic.addCommand(tcplikeCommand());
+  classic.addCommand(p2mpCommand());
   return classic;
 }

@@ -71,6 +71,11 @@ export async function resolvePeer(host: string, port: number): Promise<PeerAddre
   }
 }
 
+/** A binding from which all `peers` can be reached: IPv4 alone unless one of them is IPv6. */
+export function localBinding(peers: readonly PeerAddress[]): DatagramBinding {
+  return peers.some((peer) => peer.startsWith("[")) ? { port: 0 } : { host: "0.0.0.0", port: 0 };
+}
+
 /**
  * Binds a socket and runs `machine` on it until it has an outcome and its last datagrams are sent.
  *

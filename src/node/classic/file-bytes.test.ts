@@ -10,7 +10,7 @@ import {
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { directoryStore, openByteSink, openByteSource } from "./file-bytes.ts";
+import { digestingSource, directoryStore, openByteSink, openByteSource } from "./file-bytes.ts";
 
 let directory: string;
 beforeEach(() => {
@@ -69,19 +69,37 @@ test("a directory of that name is refused", () => {
   );
 });
 
-test("a check before the commit can keep the file from appearing", () => {
-  const seen: number[] = [];
+// FIPS 180-2 §B.1: SHA-256 of "abc".
+const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+test("a file with another digest than expected gets no name", () => {
+  const write = (text: string): void => {
+    const sink = openByteSink(at("out"), { overwrite: true, expectedSha256: ABC });
+    sink.write(Buffer.from(text));
+    sink.commit();
+  };
+  expect(() => write("abd")).toThrow(expect.objectContaining({ code: "VERIFICATION_FAILED" }));
+  expect(readdirSync(directory)).toEqual([]);
+  write("abc");
+  expect(readdirSync(directory)).toEqual(["out"]);
+});
+
+test("digests are told at both ends", () => {
+  const told: string[] = [];
   const sink = openByteSink(at("out"), {
     overwrite: true,
-    onBytes: (bytes) => seen.push(bytes.length),
-    onBeforeCommit: () => {
-      throw new Error("no");
-    },
+    onDigest: (file, sha256) => told.push(file, sha256),
   });
-  sink.write(Buffer.alloc(5));
-  expect(() => sink.commit()).toThrow();
-  expect(readdirSync(directory)).toEqual([]);
-  expect(seen).toEqual([5]);
+  sink.write(Buffer.from("ab"));
+  sink.write(Buffer.from("c"));
+  sink.commit();
+  const source = digestingSource(openByteSource(at("out")), (sha256) => told.push(sha256));
+  source.read(0, 2);
+  source.read(0, 2);
+  source.read(2, 2);
+  source.close();
+  source.close();
+  expect(told).toEqual([at("out"), ABC, ABC]);
 });
 
 test("a source reads anywhere and notices a change", () => {

@@ -1,5 +1,6 @@
 /** Files for the classic systems: a source that is read, a staging file that gets its name at the end. */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import type { Hash } from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { GodwitError } from "../../base/errors.ts";
@@ -108,10 +109,35 @@ class FileSource implements ByteSource {
 export interface SinkOptions {
   /** Replace a file of that name, as the original programs do. Otherwise an existing file is kept. */
   readonly overwrite: boolean;
-  /** Looks at the bytes as they are written, for example to hash them. */
-  readonly onBytes?: (bytes: Uint8Array) => void;
-  /** Called before the file gets its name; throwing keeps it from getting one. */
-  readonly onBeforeCommit?: () => void;
+  /** SHA-256 in hexadecimal that the contents must have; a file with another one gets no name. */
+  readonly expectedSha256?: string;
+  /** Called when the file has its name, with the SHA-256 of its contents in hexadecimal. */
+  readonly onDigest?: (file: string, sha256: string) => void;
+}
+
+/** A source that tells the SHA-256 of what was read, once all of it was read from front to back. */
+export function digestingSource(source: ByteSource, onDigest: (sha256: string) => void): ByteSource {
+  const hash = createHash("sha256");
+  let hashedBytes = 0;
+  let isTold = false;
+  return {
+    sizeBytes: source.sizeBytes,
+    read(offset, length) {
+      const bytes = source.read(offset, length);
+      if (offset === hashedBytes) {
+        hash.update(bytes);
+        hashedBytes += bytes.length;
+      }
+      return bytes;
+    },
+    checkUnchanged: () => source.checkUnchanged(),
+    close() {
+      source.close();
+      if (isTold || hashedBytes !== source.sizeBytes) return;
+      isTold = true;
+      onDigest(hash.digest("hex"));
+    },
+  };
 }
 
 /**
@@ -144,16 +170,19 @@ class StagingSink implements ByteSink {
   private readonly block = new Uint8Array(BLOCK_BYTES);
   private blockLength = 0;
   private unsyncedBytes = 0;
+  private readonly hash: Hash | undefined;
 
   constructor(file: string, staging: string, descriptor: number, options: SinkOptions) {
     this.file = file;
     this.staging = staging;
     this.descriptor = descriptor;
     this.options = options;
+    if (options.expectedSha256 !== undefined || options.onDigest !== undefined)
+      this.hash = createHash("sha256");
   }
 
   write(bytes: Uint8Array): void {
-    this.options.onBytes?.(bytes);
+    this.hash?.update(bytes);
     let at = 0;
     while (at < bytes.length) {
       const count = Math.min(bytes.length - at, BLOCK_BYTES - this.blockLength);
@@ -183,8 +212,14 @@ class StagingSink implements ByteSink {
 
   commit(): void {
     this.flush();
+    const sha256 = this.hash?.digest("hex");
     try {
-      this.options.onBeforeCommit?.();
+      if (this.options.expectedSha256 !== undefined && this.options.expectedSha256 !== sha256)
+        throw new GodwitError(
+          "VERIFICATION_FAILED",
+          `${this.file}: the SHA-256 of what arrived is ${sha256}, not ${this.options.expectedSha256}; nothing was saved`,
+          { path: this.file },
+        );
       fs.fchmodSync(this.descriptor, 0o666 & ~process.umask());
       fs.fsyncSync(this.descriptor);
       fs.closeSync(this.descriptor);
@@ -195,6 +230,7 @@ class StagingSink implements ByteSink {
         fs.unlinkSync(this.staging);
       }
       syncDirectory(path.dirname(this.file));
+      if (sha256 !== undefined) this.options.onDigest?.(this.file, sha256);
     } catch (cause) {
       this.discard();
       if (cause instanceof GodwitError) throw cause;
