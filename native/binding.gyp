@@ -7,14 +7,7 @@
       "sources": ["src/addon.c", "src/arguments.c", "src/packet_key.c", "src/udp_open.c", "src/udp_send.c", "src/udp_receive.c"],
       "defines": ["NAPI_VERSION=9", "_GNU_SOURCE"],
       "cflags": ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wno-unused-parameter", "-fvisibility=hidden"],
-      "cflags!": ["-O3", "-fno-omit-frame-pointer"],
-      "variables": {"godwit_sanitize%": "0"},
-      "conditions": [
-        ["godwit_sanitize=='1'", {
-          "cflags": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"],
-          "ldflags": ["-fsanitize=address,undefined"]
-        }]
-      ]
+      "cflags!": ["-O3", "-fno-omit-frame-pointer"]
     }
   ]
 }

@@ -8,9 +8,9 @@ const BINARY = "native/build/Release/godwit_native.node";
 const LOG = "native/build/build.log";
 
 /** The sentence about what happened; `undefined` when there was nothing to do. */
-export function buildNative({ sanitize = false } = {}) {
+export function buildNative() {
   if (process.platform !== "linux") return "native addon: only built on Linux; using node:dgram";
-  if (!sanitize && isFresh()) return undefined;
+  if (isFresh()) return undefined;
   for (const tool of ["make", "python3", process.env.CC ?? "cc"]) {
     if (spawnSync(tool, ["--version"], { stdio: "ignore" }).status !== 0) {
       return `native addon: not built, there is no ${tool}; using node:dgram (slower)`;
@@ -23,12 +23,11 @@ export function buildNative({ sanitize = false } = {}) {
   // Most installations bring the headers along; else node-gyp fetches them once.
   const prefix = dirname(dirname(process.execPath));
   if (existsSync(join(prefix, "include/node/node_api.h"))) args.push(`--nodedir=${prefix}`);
-  if (sanitize) args.push("--", "-Dgodwit_sanitize=1");
   const run = spawnSync(process.execPath, args, { encoding: "utf8", timeout: 300_000 });
   mkdirSync("native/build", { recursive: true });
   writeFileSync(LOG, `${run.stdout}\n${run.stderr}`);
   if (run.status !== 0) return `native addon: not built (see ${LOG}); using node:dgram (slower)`;
-  return sanitize ? "native addon: built with AddressSanitizer" : "native addon: built";
+  return "native addon: built";
 }
 
 function isFresh() {
@@ -39,6 +38,5 @@ function isFresh() {
 }
 
 if (process.argv[1]?.endsWith("build-native.mjs")) {
-  const outcome = buildNative({ sanitize: process.argv.includes("--sanitize") });
-  process.stderr.write(`${outcome ?? "native addon: up to date"}\n`);
+  process.stderr.write(`${buildNative() ?? "native addon: up to date"}\n`);
 }

@@ -183,6 +183,46 @@ if (binding !== undefined) {
     });
   });
 
+  // The long version under AddressSanitizer: npm run fuzz:native -- --asan
+  test("what does not fit is a TypeError, whatever was closed, detached or out of bounds", () => {
+    const nothing = (): void => {};
+    const address = parseAddress("127.0.0.1", 0)!;
+    const socket = binding.openSocket(4, address, 65_536, 15, nothing, nothing, nothing);
+    const key = binding.createKey(new Uint8Array(32), new Uint8Array(12));
+    const bytes = new Uint8Array(100);
+    const words = (...values: number[]): Int32Array => Int32Array.from(values);
+    const numbers = new Float64Array(1);
+    const seal = (...list: unknown[]): unknown => (binding.seal as (...list: unknown[]) => unknown)(...list);
+    const send = (...list: unknown[]): unknown => (binding.send as (...list: unknown[]) => unknown)(...list);
+    expect(seal(key, bytes, words(0), words(30), numbers, 0, 1, 13)).toBeUndefined();
+    expect(() => seal(key, bytes, words(0), words(101), numbers, 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(90), words(30), numbers, 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(-1), words(30), numbers, 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(0), words(-30), numbers, 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(0), words(28), numbers, 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(0), words(30), numbers, 0, 2, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(0), words(30), numbers, 0, 1, 13.5)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(0), words(30), numbers, NaN, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(0), words(30), Float64Array.of(-1), 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(0), words(30), Float64Array.of(NaN), 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, words(0), words(0), words(30), numbers, 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal(key, bytes, words(0), words(30), numbers, 0, 1)).toThrow(TypeError);
+    expect(() => seal(socket, bytes, words(0), words(30), numbers, 0, 1, 13)).toThrow(TypeError);
+    expect(() => seal({}, bytes, words(0), words(30), numbers, 0, 1, 13)).toThrow(TypeError);
+    const gone = new Uint8Array(100);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    expect(() => seal(key, gone, words(0), words(30), numbers, 0, 1, 13)).toThrow(TypeError);
+    const ecn = new Uint8Array(1);
+    expect(() => send(socket, bytes, words(0), words(101), address, ecn, 0, 1)).toThrow(TypeError);
+    expect(() => send(socket, gone, words(0), words(30), address, ecn, 0, 1)).toThrow(TypeError);
+    expect(() => send(key, bytes, words(0), words(30), address, ecn, 0, 1)).toThrow(TypeError);
+    binding.closeSocket(socket);
+    binding.closeSocket(socket);
+    expect(() => binding.startSocket(socket)).toThrow(TypeError);
+    expect(() => binding.localAddress(socket, words(0, 0, 0, 0, 0, 0))).toThrow(TypeError);
+    expect(send(socket, bytes, words(0), words(30), address, ecn, 0, 1)).toBe(1);
+  });
+
   test("both packet keys agree on 10 000 random packets", () => {
     const random = new SeededRandom(20_261_121, "packet keys");
     const native = nativePacketKeyFactory(binding);
