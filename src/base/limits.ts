@@ -166,3 +166,26 @@ export const CLASSIC_SESSION_IDLE_US = 10_000_000;
 
 /** Input a classic client reads from a pipe into memory before it sends: 256 MiB. */
 export const CLASSIC_INPUT_BYTES = 256 * 1024 * 1024;
+/** Entries offered and not yet finished: enough for 2 000 small files/s over a second's round trip. */
+export const ENTRIES_AHEAD = 4_096;
+
+/** Chunk hashes in one control message: 32 KiB, half of a message. */
+export const HASHES_PER_MESSAGE = 1_024;
+
+/** Subtrees in one ACCEPT: more holes than that and the smallest verified runs are fetched again. */
+export const SUBTREES_PER_ACCEPT = 1_024;
+
+/** Ranges of chunks in one REFETCH. */
+export const REFETCH_RANGES = 256;
+
+/** Paths of one pull or list request. */
+export const REQUEST_PATHS = 1_024;
+
+/** Include and exclude rules of one request. */
+export const REQUEST_RULES = 256;
+
+/** Bytes of one include or exclude rule. */
+export const RULE_BYTES = 1_024;
+
+/** Times one chunk is fetched before its file is given up as unverifiable. */
+export const CHUNK_ATTEMPTS = 4;

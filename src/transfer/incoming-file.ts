@@ -1,0 +1,252 @@
+/**
+ * One file that is being received: pieces are put in their place, complete chunks verified and handed
+ * out for writing. No disk here; memory only.
+ */
+import { equalBytes } from "../base/bytes.ts";
+import { GodwitError } from "../base/errors.ts";
+import { CHUNK_ATTEMPTS, CHUNK_BYTES, REASSEMBLY_GAPS } from "../base/limits.ts";
+import { RangeSet } from "../base/range-set.ts";
+import type { ChunkPool } from "../files/chunk-pool.ts";
+import type { DiskPath, FileHandle } from "../files/disk.ts";
+import type { Hash } from "../files/hash-tree.ts";
+import { chunkCount, chunkLength, HashForest } from "../files/hash-tree.ts";
+import type { SafePath } from "../files/safe-path.ts";
+import type { DirectoryNode } from "./directory-tree.ts";
+import type { EntryMessage } from "./messages.ts";
+
+/** A chunk whose bytes are coming in. */
+interface OpenChunk {
+  readonly index: number;
+  readonly bytes: Uint8Array;
+  readonly received: RangeSet;
+  /** Bytes of the chunk, as far as known: the last one of a pipe may turn out shorter. */
+  lengthBytes: number;
+}
+
+/** A chunk that was verified and waits for the disk. */
+export interface VerifiedChunk {
+  readonly index: number;
+  readonly lengthBytes: number;
+  readonly bytes: Uint8Array;
+  readonly contentHash: Uint8Array;
+}
+
+/** Where a file stands. */
+export type IncomingState = "preparing" | "receiving" | "finishing" | "publishing" | "closed";
+
+/** A file on its way in. */
+export class IncomingFile {
+  readonly object: number;
+  readonly entry: EntryMessage;
+  readonly path: SafePath;
+  /** 16 bytes that stand for the path in the journal. */
+  readonly key: Uint8Array;
+  readonly staging: DiskPath;
+  readonly forest: HashForest;
+  state: IncomingState = "preparing";
+  directory: DirectoryNode | undefined;
+  /** Replaces an existing file. */
+  replaces = false;
+  /** Chunks that are verified and written. */
+  readonly have = new RangeSet();
+  /** Chunks that are verified: written or on their way to the disk. */
+  readonly verified = new RangeSet();
+  /** Written chunks that the journal does not know yet. */
+  unjournaled: { readonly index: number; readonly contentHash: Uint8Array }[] = [];
+  unjournaledBytes = 0;
+  sizeBytes: number | undefined;
+  /** The sender's root, once it came. */
+  root: Uint8Array | undefined;
+  handle: FileHandle | undefined;
+  /** A staging file exists on disk. */
+  isStaged = false;
+  isOpening = false;
+  /** The existing staging file of an earlier run is used. */
+  isResumed = false;
+  isCheckpointing = false;
+  /** Verified chunks that wait for the file to be open. */
+  readonly waitingWrites: VerifiedChunk[] = [];
+  writesRunning = 0;
+
+  private readonly hash: Hash;
+  private readonly pool: ChunkPool;
+  private readonly open = new Map<number, OpenChunk>();
+  private readonly contentHashes = new Map<number, Uint8Array>();
+  private readonly attempts = new Map<number, number>();
+
+  constructor(
+    hash: Hash,
+    pool: ChunkPool,
+    entry: EntryMessage,
+    path: SafePath,
+    key: Uint8Array,
+    staging: DiskPath,
+  ) {
+    this.hash = hash;
+    this.pool = pool;
+    this.object = entry.object;
+    this.entry = entry;
+    this.path = path;
+    this.key = key;
+    this.staging = staging;
+    this.sizeBytes = entry.sizeBytes;
+    this.forest = new HashForest(hash);
+  }
+
+  /** Whether all chunks are verified and written. */
+  get isWhole(): boolean {
+    return this.sizeBytes !== undefined && this.have.size === chunkCount(this.sizeBytes);
+  }
+
+  /** Bytes that are verified and written. */
+  get haveBytes(): number {
+    const { have, sizeBytes } = this;
+    if (have.size === 0) return 0;
+    const all = have.size * CHUNK_BYTES;
+    if (sizeBytes === undefined || !have.has(chunkCount(sizeBytes) - 1)) return all;
+    return all - chunkCount(sizeBytes) * CHUNK_BYTES + sizeBytes;
+  }
+
+  /** Counts a chunk as had from an earlier run. */
+  addHad(index: number, lengthBytes: number, contentHash: Uint8Array): void {
+    if (this.verified.add(index, index + 1) === 0) return;
+    this.have.add(index, index + 1);
+    this.forest.addChunk(index, lengthBytes, contentHash);
+  }
+
+  /**
+   * Puts a piece in its place and returns how many bytes were new.
+   *
+   * @throws GodwitError PROTOCOL_VIOLATION for a piece beyond the end, OVER_LIMIT for more holes or memory than allowed.
+   */
+  handlePiece(offset: number, bytes: Uint8Array, from: number, lengthBytes: number): number {
+    if (this.sizeBytes !== undefined && offset + lengthBytes > this.sizeBytes)
+      throw violation("file data beyond the end of the file");
+    let added = 0;
+    let at = 0;
+    while (at < lengthBytes) {
+      const index = Math.floor((offset + at) / CHUNK_BYTES);
+      const start = offset + at - index * CHUNK_BYTES;
+      const part = Math.min(lengthBytes - at, CHUNK_BYTES - start);
+      if (!this.verified.has(index)) added += this.addPart(index, start, bytes, from + at, part);
+      at += part;
+    }
+    return added;
+  }
+
+  private addPart(index: number, start: number, bytes: Uint8Array, from: number, length: number): number {
+    let chunk = this.open.get(index);
+    if (chunk === undefined) {
+      const size = this.sizeBytes === undefined ? CHUNK_BYTES : chunkLength(this.sizeBytes, index);
+      const buffer = this.pool.take(size);
+      if (buffer === undefined)
+        throw new GodwitError("OVER_LIMIT", "the sender spread data over more chunks than fit in memory");
+      chunk = { index, bytes: buffer, received: new RangeSet(), lengthBytes: size };
+      this.open.set(index, chunk);
+    }
+    const { received } = chunk;
+    const added = received.add(start, start + length);
+    // What came first stays: the same bytes twice are harmless, and other bytes fail the hash.
+    if (added === length) chunk.bytes.set(bytes.subarray(from, from + length), start);
+    else if (added > 0) this.copyNew(chunk, start, bytes, from, length);
+    if (received.rangeCount > REASSEMBLY_GAPS)
+      throw new GodwitError("OVER_LIMIT", `the sender left more than ${REASSEMBLY_GAPS} gaps in one chunk`);
+    return added;
+  }
+
+  /**
+   * A piece that overlaps what is there. The ranges were merged already, so that which bytes are new is
+   * not known any more: the later copy wins, and the hash decides.
+   */
+  private copyNew(chunk: OpenChunk, start: number, bytes: Uint8Array, from: number, length: number): void {
+    chunk.bytes.set(bytes.subarray(from, from + length), start);
+  }
+
+  /** Takes hashes of chunks. @throws GodwitError PROTOCOL_VIOLATION for a second, different hash. */
+  handleHashes(firstChunk: number, hashes: readonly Uint8Array[]): void {
+    hashes.forEach((contentHash, i) => {
+      const index = firstChunk + i;
+      if (this.sizeBytes !== undefined && index >= chunkCount(this.sizeBytes))
+        throw violation("a chunk hash beyond the end of the file");
+      if (this.verified.has(index)) return;
+      const before = this.contentHashes.get(index);
+      if (before !== undefined && !equalBytes(before, contentHash))
+        throw violation("two different hashes for one chunk");
+      this.contentHashes.set(index, contentHash);
+    });
+  }
+
+  /** Number of hashes held for chunks that did not come yet. */
+  get hashesHeld(): number {
+    return this.contentHashes.size;
+  }
+
+  /** The end of the file and its root. @throws GodwitError PROTOCOL_VIOLATION if it contradicts what came. */
+  handleRoot(sizeBytes: number, root: Uint8Array): void {
+    if (this.root !== undefined) throw violation("two roots for one file");
+    if (this.sizeBytes !== undefined && this.sizeBytes !== sizeBytes)
+      throw violation("a final size other than the one offered");
+    const count = chunkCount(sizeBytes);
+    for (const chunk of this.open.values()) {
+      if (chunk.index >= count || chunk.received.end > chunkLength(sizeBytes, chunk.index))
+        throw violation("file data beyond the end of the file");
+      chunk.lengthBytes = chunkLength(sizeBytes, chunk.index);
+    }
+    if (this.verified.end > count) throw violation("file data beyond the end of the file");
+    this.sizeBytes = sizeBytes;
+    this.root = root;
+  }
+
+  /**
+   * Verifies what can be verified of the chunks in `indexes` and returns the good ones, which leave the
+   * assembly with their buffers. Bad ones are emptied and reported to `onBad`.
+   *
+   * @throws GodwitError VERIFICATION_FAILED when a chunk stays bad.
+   */
+  verifyChunk(index: number, onBad: (index: number) => void): VerifiedChunk | undefined {
+    const chunk = this.open.get(index);
+    const contentHash = this.contentHashes.get(index);
+    if (chunk === undefined || contentHash === undefined) return undefined;
+    if (chunk.received.size < chunk.lengthBytes) return undefined;
+    this.open.delete(index);
+    const { bytes, lengthBytes } = chunk;
+    if (equalBytes(this.hash(bytes.subarray(0, lengthBytes)), contentHash)) {
+      this.contentHashes.delete(index);
+      this.attempts.delete(index);
+      this.verified.add(index, index + 1);
+      this.forest.addChunk(index, lengthBytes, contentHash);
+      return { index, lengthBytes, bytes, contentHash };
+    }
+    this.pool.give(bytes);
+    const attempts = (this.attempts.get(index) ?? 1) + 1;
+    this.attempts.set(index, attempts);
+    if (attempts > CHUNK_ATTEMPTS)
+      throw new GodwitError(
+        "VERIFICATION_FAILED",
+        `chunk ${index} did not match its hash after ${CHUNK_ATTEMPTS} tries`,
+      );
+    onBad(index);
+    return undefined;
+  }
+
+  /** Indexes of chunks that may be complete: asked after the end became known. */
+  openChunks(): number[] {
+    return [...this.open.keys()];
+  }
+
+  /** Gives the memory of incomplete chunks back; returns the bytes received that are thrown away. */
+  discardOpen(): number {
+    let bytes = 0;
+    for (const chunk of this.open.values()) {
+      bytes += chunk.received.size;
+      this.pool.give(chunk.bytes);
+    }
+    this.open.clear();
+    this.contentHashes.clear();
+    return bytes;
+  }
+}
+
+function violation(what: string): GodwitError {
+  return new GodwitError("PROTOCOL_VIOLATION", `the sender broke the protocol: ${what}`);
+}

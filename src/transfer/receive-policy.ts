@@ -1,0 +1,52 @@
+/** Whether an offered file is taken, given what is at its place. Contract: docs/spec/transfer.md §6. */
+import type { ErrorCode } from "../base/errors.ts";
+import type { EntryKind } from "../files/disk.ts";
+import { printable } from "../files/printable.ts";
+import type { EntryMessage, TransferOptions } from "./messages.ts";
+
+/** What is at the final name already. */
+export interface Existing {
+  readonly kind: EntryKind;
+  readonly sizeBytes: number;
+  readonly modifiedAtUs: number;
+}
+
+/** What to do with an offered file. */
+export type FileDecision =
+  | { readonly type: "take"; readonly replaces: boolean }
+  | { readonly type: "unchanged" }
+  | { readonly type: "refuse"; readonly code: ErrorCode; readonly text: string };
+
+/** Times that differ less are equal: file systems keep between 100 ns and 2 s (FAT) of them. */
+const SAME_TIME_US = 2_000_000;
+
+/** Decides about a file; `existing` is `undefined` if nothing has its name. */
+export function decideFile(
+  entry: EntryMessage,
+  existing: Existing | undefined,
+  options: TransferOptions,
+): FileDecision {
+  if (existing === undefined) return { type: "take", replaces: false };
+  const shown = printable(entry.path);
+  if (existing.kind !== "file") {
+    const what = { directory: "a directory", symlink: "a symbolic link", special: "a special file" }[
+      existing.kind
+    ];
+    return { type: "refuse", code: "EXISTS", text: `${shown} is ${what} at the receiver; it was left alone` };
+  }
+  if (options.update && !options.checksum && isSame(entry, existing)) return { type: "unchanged" };
+  if (options.overwrite || options.update) return { type: "take", replaces: true };
+  return {
+    type: "refuse",
+    code: "EXISTS",
+    text: `${shown} exists at the receiver; use --overwrite to replace it or --update to replace what differs`,
+  };
+}
+
+function isSame(entry: EntryMessage, existing: Existing): boolean {
+  return (
+    entry.sizeBytes === existing.sizeBytes &&
+    entry.modifiedAtUs !== undefined &&
+    Math.abs(entry.modifiedAtUs - existing.modifiedAtUs) < SAME_TIME_US
+  );
+}

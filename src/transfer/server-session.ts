@@ -1,0 +1,141 @@
+/** The end of a transfer that answers a request, within what its policy allows. */
+import type { ErrorCode } from "../base/errors.ts";
+import { GodwitError } from "../base/errors.ts";
+import { destinationErrorCode, errnoText } from "../files/disk-errors.ts";
+import type { RootHandle } from "../files/disk.ts";
+import type { SafePath } from "../files/safe-path.ts";
+import { parseSafePath } from "../files/safe-path.ts";
+import type { ScanStart } from "../files/scan.ts";
+import { jobName } from "../files/staging-name.ts";
+import type { ControlMessage, RequestMessage } from "./messages.ts";
+import { TRANSFER_VERSION } from "./messages.ts";
+import { ScannedOffers } from "./offers.ts";
+import { compileRules } from "./path-rules.ts";
+import { Receiver } from "./receiver.ts";
+import { Sender } from "./sender.ts";
+import type { SessionHost } from "./session.ts";
+import { TransferSession } from "./session.ts";
+
+/** What a server lets a peer do. */
+export interface ServePolicy {
+  /** Directory that is served, in the host's own form. */
+  readonly location: string;
+  /** The peer may get and list. */
+  readonly canRead: boolean;
+  /** The peer may send. */
+  readonly canWrite: boolean;
+  /** Never replace existing files, whatever the peer asks. */
+  readonly keepsExisting: boolean;
+}
+
+/** Answers one request. */
+export class ServerSession extends TransferSession {
+  private readonly policy: ServePolicy;
+  private request: RequestMessage | undefined;
+  private readonly early: ControlMessage[] = [];
+
+  constructor(host: SessionHost, policy: ServePolicy) {
+    super(host);
+    this.policy = policy;
+  }
+
+  protected handleMessage(message: ControlMessage): void {
+    if (message.type === "request") this.handleRequest(message);
+    else if (this.request === undefined)
+      throw new GodwitError("PROTOCOL_VIOLATION", "the peer sent something before its request");
+    else if (this.sender !== undefined) this.sender.handleMessage(message);
+    else if (this.receiver !== undefined) this.receiver.handleMessage(message);
+    else this.early.push(message);
+  }
+
+  private handleRequest(request: RequestMessage): void {
+    if (this.request !== undefined) throw new GodwitError("PROTOCOL_VIOLATION", "the peer sent two requests");
+    this.request = request;
+    const { host, policy } = this;
+    const isPush = request.mode === "push";
+    this.events.add({
+      type: "transfer-started",
+      role: isPush ? "receiver" : "sender",
+      peerFingerprint: host.peerFingerprint,
+      peerAddress: host.peerAddress,
+    });
+    if (request.version !== TRANSFER_VERSION) {
+      const text = `this side speaks version ${TRANSFER_VERSION} of the transfer protocol, the other ${request.version}; update the older one`;
+      this.reject("VERSION_MISMATCH", text);
+      return;
+    }
+    if (isPush ? !policy.canWrite : !policy.canRead) {
+      this.reject(
+        "NOT_AUTHORIZED",
+        isPush ? "this peer may not send files here" : "this peer may not get files here",
+      );
+      return;
+    }
+    if (policy.keepsExisting && (request.options.overwrite || request.options.update)) {
+      this.reject("DECLINED", "this server does not replace existing files");
+      return;
+    }
+    this.openRoot(
+      policy.location,
+      false,
+      (root) => {
+        this.guard(() => {
+          if (isPush) this.receive(request, root);
+          else this.send(request, root);
+          for (const message of this.early.splice(0)) this.handleMessage(message);
+        });
+      },
+      (errno) =>
+        this.reject(
+          destinationErrorCode(errno),
+          `the served directory cannot be opened: ${errnoText(errno)}`,
+        ),
+    );
+  }
+
+  private receive(request: RequestMessage, root: RootHandle): void {
+    let destination: SafePath | undefined;
+    if (request.destination !== "") {
+      try {
+        destination = parseSafePath(request.destination);
+      } catch (error) {
+        if (!(error instanceof GodwitError)) throw error;
+        this.reject(error.code, error.message);
+        return;
+      }
+    }
+    const { host, runner, messages, events } = this;
+    this.receiver = new Receiver({
+      hash: host.hash,
+      runner,
+      messages,
+      events,
+      root,
+      destination,
+      options: request.options,
+      umask: host.umask,
+      job: jobName(host.hash, host.peerKey, request.transferId),
+    });
+  }
+
+  private send(request: RequestMessage, root: RootHandle): void {
+    const starts: ScanStart[] = [];
+    for (const text of request.paths) {
+      if (text === "") starts.push({ root, path: [], name: [] });
+      else {
+        const path = parseSafePath(text).components;
+        starts.push({ root, path, name: path.slice(-1) });
+      }
+    }
+    const { host, runner, supply, messages, events } = this;
+    const options = { sendsLinks: request.options.links, filter: compileRules(request.rules) };
+    const feed = new ScannedOffers(runner, host.hash, supply, starts, options, () => this.sender?.pump());
+    this.sender = new Sender({ hash: host.hash, supply, feed, messages, events });
+    this.sender.pump();
+  }
+
+  private reject(code: ErrorCode, text: string): void {
+    this.messages.add({ type: "rejected", code, text });
+    this.end(code, text);
+  }
+}

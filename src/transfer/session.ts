@@ -1,0 +1,295 @@
+/**
+ * One transfer over one connection, as a state machine beside the transport: control bytes in and
+ * out, pieces in and out, disk operations out and results in. `client-session.ts` begins a transfer,
+ * `server-session.ts` answers one.
+ *
+ * The driver's loop: hand in what arrived, then take control bytes, consumed bytes, disk requests and
+ * events; when `outcome` is set and no requests are left, the session is over.
+ */
+import type { ErrorCode } from "../base/errors.ts";
+import { ERRORS, GodwitError } from "../base/errors.ts";
+import type { GodwitEvent } from "../events/event.ts";
+import { EventQueue } from "../events/queue.ts";
+import type { DiskRequest, DiskResult, RootHandle } from "../files/disk.ts";
+import { ask } from "../files/disk.ts";
+import { DiskRunner } from "../files/disk-runner.ts";
+import type { Hash } from "../files/hash-tree.ts";
+import type { ObjectPiece, ObjectSink, ObjectSource } from "../transport/objects.ts";
+import { ChunkSupply } from "./chunk-supply.ts";
+import type { ControlMessage } from "./messages.ts";
+import { MessageDecoder, MessageQueue } from "./messages.ts";
+import type { Receiver } from "./receiver.ts";
+import type { Sender } from "./sender.ts";
+import type { TransferOutcome } from "./tally.ts";
+import { Tally } from "./tally.ts";
+
+/** Memory for chunks that are read ahead or not yet acknowledged. */
+export const SUPPLY_BYTES = 32 * 1024 * 1024;
+
+/** What a session needs of its host. */
+export interface SessionHost {
+  readonly hash: Hash;
+  /** Public key of the peer: jobs of different peers never meet. */
+  readonly peerKey: Uint8Array;
+  /** For events. */
+  readonly peerFingerprint: string;
+  /** For events. */
+  readonly peerAddress: string;
+  /** Permission bits that received files never get. */
+  readonly umask: number;
+  /** Memory for sending; 32 MiB unless given. */
+  readonly supplyBytes?: number;
+}
+
+/** State common to both ends of a transfer. */
+export abstract class TransferSession implements ObjectSource, ObjectSink {
+  protected readonly host: SessionHost;
+  protected readonly runner = new DiskRunner();
+  protected readonly messages = new MessageQueue();
+  protected readonly events = new EventQueue();
+  protected readonly supply: ChunkSupply;
+  protected sender: Sender | undefined;
+  protected receiver: Receiver | undefined;
+  private readonly decoder = new MessageDecoder();
+  private readonly roots: RootHandle[] = [];
+  private ending: { readonly code: ErrorCode | undefined; readonly text: string } | undefined;
+  private isClosingRoots = false;
+  private result: TransferOutcome | undefined;
+  private nowUs = 0;
+
+  protected constructor(host: SessionHost) {
+    this.host = host;
+    this.supply = new ChunkSupply(this.runner, host.hash, host.supplyBytes ?? SUPPLY_BYTES);
+  }
+
+  /** The end of the transfer; `undefined` while it runs. */
+  get outcome(): TransferOutcome | undefined {
+    return this.result;
+  }
+
+  // The control stream
+
+  /** Takes bytes of the peer's control stream, in order. A broken rule ends the session with its code. */
+  handleControlBytes(bytes: Uint8Array, nowUs: number): void {
+    this.nowUs = nowUs;
+    if (this.ending !== undefined) return;
+    this.guard(() => {
+      for (const message of this.decoder.handleBytes(bytes)) {
+        if (this.ending !== undefined) return;
+        this.handleMessage(message);
+      }
+    });
+    this.settle();
+  }
+
+  /** The next bytes for the control stream, at most `maxBytes`. */
+  takeControlBytes(maxBytes: number): Uint8Array {
+    this.sender?.flushHashes();
+    if (this.messages.sizeBytes === 0) return EMPTY;
+    const taken = this.messages.take(maxBytes);
+    this.sender?.pump();
+    this.settle();
+    return taken;
+  }
+
+  /** Whether control bytes wait to be taken. */
+  get hasControlBytes(): boolean {
+    this.sender?.flushHashes();
+    return this.messages.sizeBytes > 0;
+  }
+
+  // File data
+
+  peekPiece(piece: ObjectPiece, onlyRetransmissions: boolean): boolean {
+    return this.sender?.pieces.peekPiece(piece, onlyRetransmissions) ?? false;
+  }
+
+  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void {
+    this.sender?.pieces.takePiece(piece, lengthBytes, target, at);
+    // Sending makes room for reading ahead.
+    this.sender?.pump();
+  }
+
+  handlePieceAcked(object: number, offset: number, lengthBytes: number): void {
+    this.sender?.pieces.handlePieceAcked(object, offset, lengthBytes);
+  }
+
+  handlePieceLost(object: number, offset: number, lengthBytes: number): void {
+    this.sender?.pieces.handlePieceLost(object, offset, lengthBytes);
+  }
+
+  get isWaitingForDisk(): boolean {
+    return this.sender?.pieces.isWaitingForDisk ?? false;
+  }
+
+  handlePiece(
+    object: number,
+    offset: number,
+    bytes: Uint8Array,
+    from: number,
+    lengthBytes: number,
+    nowUs: number,
+  ): number {
+    this.nowUs = nowUs;
+    if (this.ending !== undefined) return 0;
+    if (this.receiver === undefined)
+      throw new GodwitError("PROTOCOL_VIOLATION", "the peer sent file data to a sender");
+    const added = this.receiver.handlePiece(object, offset, bytes, from, lengthBytes);
+    this.settle();
+    return added;
+  }
+
+  /** Bytes that were received and need no memory any more, since the last call: raises the peer's limit. */
+  takeConsumedBytes(): number {
+    return this.receiver?.takeConsumedBytes() ?? 0;
+  }
+
+  // The disk
+
+  /** Hands out disk operations; each result comes back once through `handleDiskResult`. */
+  takeDiskRequests(): DiskRequest[] {
+    return this.runner.takeRequests();
+  }
+
+  /** Whether disk operations wait to be taken. */
+  get hasDiskRequests(): boolean {
+    return this.runner.hasRequests;
+  }
+
+  /** Takes the result of a disk operation. */
+  handleDiskResult(id: number, result: DiskResult, nowUs: number): void {
+    this.nowUs = nowUs;
+    this.guard(() => this.runner.handleResult(id, result));
+    this.settle();
+  }
+
+  // Time and events
+
+  /** When `handleTimeout` wants to be called; `undefined` for never. */
+  nextTimeoutUs(): number | undefined {
+    return undefined;
+  }
+
+  /** Time has passed. */
+  handleTimeout(nowUs: number): void {
+    this.nowUs = nowUs;
+    this.settle();
+  }
+
+  /** Events since the last call. */
+  takeEvents(): GodwitEvent[] {
+    return this.events.take();
+  }
+
+  // The end
+
+  /**
+   * Ends the transfer: state that can be resumed is saved, or nothing is left behind, as the code
+   * says. `outcome` is set once the disk is done.
+   */
+  cancel(code: ErrorCode, text: string, nowUs: number): void {
+    this.nowUs = nowUs;
+    this.end(code, text);
+    this.settle();
+  }
+
+  /** The connection is gone: closed by the peer, timed out, or lost. */
+  handleConnectionClosed(code: ErrorCode | undefined, text: string, nowUs: number): void {
+    this.nowUs = nowUs;
+    if (this.ending === undefined && this.isOverForPeer) this.end(undefined, "");
+    else this.end(code ?? "PEER_GONE", text);
+    this.settle();
+  }
+
+  /** Whether a connection that ends now ends as it should: everything was said. */
+  protected get isOverForPeer(): boolean {
+    return this.receiver?.hasSentResult === true && this.receiver.fatal === undefined;
+  }
+
+  protected abstract handleMessage(message: ControlMessage): void;
+
+  /** Opens a directory for the length of the session. */
+  protected openRoot(
+    location: string,
+    create: boolean,
+    onOpen: (root: RootHandle) => void,
+    onFailed: (errno: string) => void,
+  ): void {
+    this.runner.start(ask({ kind: "open-root", location, create }), (opened) => {
+      if (opened.ok) {
+        this.roots.push(opened.root);
+        if (this.ending === undefined) onOpen(opened.root);
+      } else onFailed(opened.errno);
+    });
+  }
+
+  /** Ends the session with a verdict; `undefined` for the tally's own. The first end counts. */
+  protected end(code: ErrorCode | undefined, text: string): void {
+    if (this.ending !== undefined) return;
+    this.ending = { code, text };
+    this.sender?.stop();
+    this.receiver?.stop(code);
+  }
+
+  /** Runs `work`; what it throws for the peer's sake ends the session. */
+  protected guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof GodwitError)) throw error;
+      this.end(error.code, error.message);
+    }
+  }
+
+  /** What was counted. */
+  protected get tally(): Tally {
+    return this.sender?.tally ?? this.receiver?.tally ?? NOTHING;
+  }
+
+  private settle(): void {
+    if (this.result !== undefined) return;
+    if (this.ending === undefined) {
+      const fatal = this.receiver?.fatal;
+      if (fatal !== undefined) this.end(fatal.code, fatal.message);
+      else if (this.sender?.result !== undefined && this.messages.sizeBytes === 0) this.end(undefined, "");
+      else if (this.receiver?.isFinished === true) this.end(undefined, "");
+    }
+    if (this.ending === undefined || this.runner.runningCount > 0 || this.isClosingRoots) return;
+    if (this.receiver?.isStopping === true) return;
+    if (this.roots.length > 0) {
+      this.isClosingRoots = true;
+      const root = this.roots.pop();
+      if (root !== undefined)
+        this.runner.start(ask({ kind: "close-root", root }), () => {
+          this.isClosingRoots = false;
+        });
+      return;
+    }
+    const { code, text } = this.ending;
+    const outcome = code === undefined ? this.tally.outcome() : this.tally.outcome(code, text);
+    this.result = outcome;
+    if (outcome.code === undefined || outcome.code === "PARTIAL")
+      this.events.add({
+        type: "transfer-completed",
+        files: outcome.files,
+        bytes: outcome.bytes,
+        failedFiles: outcome.failedEntries,
+        root: "",
+      });
+    else this.events.add({ type: "transfer-failed", code: outcome.code, text: outcome.text });
+  }
+
+  /** Time of the last input, in microseconds. */
+  protected get timeUs(): number {
+    return this.nowUs;
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+const NOTHING = new Tally();
+
+/** Whether state for a later resume is kept after a transfer ended with `code`. Contract: docs/spec/files.md §5. */
+export function keepsState(code: ErrorCode): boolean {
+  const { exit } = ERRORS[code];
+  return exit !== 7 && exit !== 8 && exit !== 9 && exit !== 10;
+}
