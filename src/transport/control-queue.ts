@@ -117,7 +117,8 @@ export class ControlQueue {
     this.writeRhythm(builder);
     if (this.needsPing > 0 && builder.roomBytes >= 1) {
       this.needsPing--;
-      builder.at = writeBare(builder.bytes, builder.at, FRAME.ping);
+      // An IMMEDIATE_ACK is a PING that is answered without the peer's acknowledgement delay.
+      builder.at = writeBare(builder.bytes, builder.at, FRAME.immediateAck);
       builder.record(SENT.ping, nowUs, 0, 0);
     }
   }

@@ -90,7 +90,7 @@ export class ReceiveWindow {
 
   /** Bytes received and not yet consumed. */
   get heldBytes(): number {
-    return this.received - this.consumed;
+    return Math.max(0, this.received - this.consumed);
   }
 
   /** Whether MAX_OBJECT_DATA should go out. */
@@ -136,7 +136,8 @@ export class ReceiveWindow {
    * window was consumed within two round trips, because then the window was the limit.
    */
   consume(bytes: number, smoothedRttUs: number, nowUs: number): boolean {
-    this.consumed = Math.min(this.received, this.consumed + bytes);
+    // May run ahead of `received` for a moment: a sink may be done with bytes while it takes them.
+    this.consumed += bytes;
     let hasGrown = false;
     if (this.consumed - this.epochConsumed >= this.window) {
       if (nowUs - this.epochStartUs < 2 * smoothedRttUs && this.window < this.maxWindow) {

@@ -191,7 +191,8 @@ export class PacketSender {
   private sendProbe(batch: PacketBatch, nowUs: number, hasWork: boolean): void {
     const { session } = this;
     if (!hasWork) session.sentFrames.repeatOldest(this.handler);
-    if (!this.hasWork()) session.control.addPing();
+    // Nobody should wait for the answer to a probe; and the frame makes the packet ask for one.
+    session.control.addPing();
     this.sendPacket(batch, nowUs, true);
   }
 
