@@ -189,3 +189,6 @@ export const RULE_BYTES = 1_024;
 
 /** Times one chunk is fetched before its file is given up as unverifiable. */
 export const CHUNK_ATTEMPTS = 4;
+
+/** Pings a classic server answers per second: two such servers told to answer each other stay slow. */
+export const CLASSIC_PING_REPLIES_PER_SECOND = 1_000;
