@@ -152,7 +152,7 @@ export const SENT_PACKETS_TRACKED = 262_144;
 /** Silence on a classic TCP transfer after which it is given up, in microseconds: as for every other transfer. */
 export const CLASSIC_STREAM_IDLE_US = IDLE_TIMEOUT_US;
 
-/** Clients a classic TCP server serves at once; the system queues the rest. The original queues three. */
+/** Clients a classic TCP server serves at once; more are turned away. The original queues three. */
 export const CLASSIC_STREAM_CONNECTIONS = 32;
 
 /** How long a classic server that serves one client waits for it, in microseconds: time to walk to the other machine. */
@@ -166,6 +166,7 @@ export const CLASSIC_SESSION_IDLE_US = 10_000_000;
 
 /** Input a classic client reads from a pipe into memory before it sends: 256 MiB. */
 export const CLASSIC_INPUT_BYTES = 256 * 1024 * 1024;
+
 /** Entries offered and not yet finished: enough for 2 000 small files/s over a second's round trip. */
 export const ENTRIES_AHEAD = 4_096;
 

@@ -1,4 +1,5 @@
 /** Answers pings in capitals, and on request loses some of them like the course's server. Pure. */
+import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_PING_REPLIES_PER_SECOND } from "../../base/limits.ts";
 import { Outbox } from "../machine.ts";
 import type { ClassicEvent, ClassicMachine, ClassicOutcome, PeerAddress, Transmit } from "../machine.ts";
@@ -50,7 +51,10 @@ export class HeartbeatServer implements ClassicMachine {
   }
 
   handleStop(): void {
-    this.result ??= { result: "complete" };
+    this.result ??= {
+      result: "failed",
+      error: new GodwitError("INTERRUPTED", "the ping server was stopped"),
+    };
   }
 
   pollTransmit(): Transmit | undefined {

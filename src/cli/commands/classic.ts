@@ -6,6 +6,8 @@
 import { Command } from "commander";
 import { chunksCommand } from "./classic-chunks.ts";
 import { p2mpCommand } from "./classic-p2mp.ts";
+import { hashedCommand } from "./classic-hashed.ts";
+import { heartbeatCommand } from "./classic-heartbeat.ts";
 import { tcplikeCommand } from "./classic-tcplike.ts";
 
 /** The command with all systems under it. */
@@ -17,5 +19,7 @@ export function command(): Command {
   classic.addCommand(chunksCommand());
   classic.addCommand(tcplikeCommand());
   classic.addCommand(p2mpCommand());
+  classic.addCommand(hashedCommand());
+  classic.addCommand(heartbeatCommand());
   return classic;
 }
