@@ -8,17 +8,7 @@ import { AEAD_CONFIDENTIALITY_PACKETS, AEAD_INTEGRITY_PACKETS, KEY_UPDATE_PACKET
 import type { PacketBatch } from "../wire/batch.ts";
 import { SHORT_HEADER_BYTES } from "../wire/header.ts";
 import type { CryptoProvider, PacketKey } from "./crypto.ts";
-import { PACKET_IV_BYTES, PACKET_KEY_BYTES } from "./crypto.ts";
-
-const ascii = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0));
-
-// HKDF-Expand, RFC 5869 §2.3, first block: HMAC(secret, info | 0x01).
-const KEY_LABEL = ascii("godwit key\u0001");
-const IV_LABEL = ascii("godwit iv\u0001");
-const UPDATE_LABEL = ascii("godwit ku\u0001");
-
-/** Bytes of a traffic secret: the output of the handshake and of each update. */
-export const TRAFFIC_SECRET_BYTES = 32;
+import { SECRET_BYTES, derivePacketKey, nextSecret } from "./handshake/key-schedule.ts";
 
 /** Which receive key fits a packet. */
 export const KEY_CHOICE = { none: 0, previous: 1, current: 2, next: 3 } as const;
@@ -46,21 +36,18 @@ class Direction {
   private secret: Uint8Array;
 
   constructor(crypto: CryptoProvider, secret: Uint8Array) {
-    assert(secret.length === TRAFFIC_SECRET_BYTES, "a traffic secret has 32 bytes");
+    assert(secret.length === SECRET_BYTES, "a traffic secret has 32 bytes");
     this.crypto = crypto;
     this.secret = secret.slice();
   }
 
   key(): PacketKey {
-    const { crypto, secret } = this;
-    const key = crypto.hmacBlake2b(secret, KEY_LABEL).subarray(0, PACKET_KEY_BYTES);
-    const iv = crypto.hmacBlake2b(secret, IV_LABEL).subarray(0, PACKET_IV_BYTES);
-    return crypto.packetKey(key, iv);
+    return derivePacketKey(this.secret, this.crypto);
   }
 
   /** Replaces the secret by the one of the next phase; the old one is overwritten. */
   advance(): void {
-    const next = this.crypto.hmacBlake2b(this.secret, UPDATE_LABEL).slice(0, TRAFFIC_SECRET_BYTES);
+    const next = nextSecret(this.secret, this.crypto);
     this.secret.fill(0);
     this.secret = next;
   }

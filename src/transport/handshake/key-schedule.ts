@@ -10,9 +10,9 @@ import type { CryptoProvider, PacketKey } from "../crypto.ts";
 /** Bytes of a direction's secret. */
 export const SECRET_BYTES = 32;
 
-const KEY_LABEL = encodeUtf8("godwit packet key v1");
-const IV_LABEL = encodeUtf8("godwit packet iv v1");
-const NEXT_LABEL = encodeUtf8("godwit next secret v1");
+const KEY_LABEL = encodeUtf8("godwit key");
+const IV_LABEL = encodeUtf8("godwit iv");
+const NEXT_LABEL = encodeUtf8("godwit ku");
 
 /** HKDF-Expand (RFC 5869 §2.3) with HMAC-BLAKE2b, for at most one block of 64 bytes. */
 export function expandSecret(
