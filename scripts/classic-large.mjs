@@ -1,0 +1,124 @@
+// Large files through the classic systems on this machine: npm run classic:large [-- NAME...]
+// Each case starts both ends through the built command line and compares SHA-256 at both sides.
+import { spawn } from "node:child_process";
+import { createCipheriv, createHash } from "node:crypto";
+import {
+  closeSync,
+  createReadStream,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const main = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
+const MIB = 1024 * 1024;
+const PORT = 29_400;
+const directory = mkdtempSync(path.join(tmpdir(), "godwit-classic-large-"));
+const out = path.join(directory, "out");
+
+/** One more than a round size, so that the last chunk is short. */
+const CASES = {
+  "chunks-1024": {
+    bytes: 2048 * MIB + 1,
+    server: ["chunks", "server", PORT, directory, "--once", "--bind", "127.0.0.1"],
+    client: (file) => ["chunks", "client", `127.0.0.1:${PORT}`, file, "out"],
+  },
+  "chunks-65000": {
+    bytes: 2048 * MIB + 1,
+    server: ["chunks", "server", PORT, directory, "--once", "--bind", "127.0.0.1", "--buffer", 65_000],
+    client: (file) => ["chunks", "client", `127.0.0.1:${PORT}`, file, "out"],
+  },
+  "chunks-s24": {
+    bytes: 2048 * MIB + 1,
+    server: ["chunks", "server", PORT, directory, "--once", "--bind", "127.0.0.1", "--edition", "s24"],
+    client: (file) => ["chunks", "client", `127.0.0.1:${PORT}`, file, "out", "--edition", "s24"],
+  },
+  "p2mp-ascii": {
+    bytes: 5 * MIB + 1,
+    // The original's wire has no end of file, hence the status of its own.
+    serverExit: 12,
+    server: ["p2mp", "server", PORT, out, 0, "--bind", "127.0.0.1"],
+    client: (file) => ["p2mp", "client", "127.0.0.1", PORT, file, 500],
+  },
+  "p2mp-ascii-lossy": {
+    bytes: 5 * MIB + 1,
+    serverExit: 12,
+    server: ["p2mp", "server", PORT, out, 0.01, "--seed", 1, "--bind", "127.0.0.1"],
+    client: (file) => ["p2mp", "client", "127.0.0.1", PORT, file, 1_400],
+  },
+  "p2mp-binary": {
+    bytes: 5 * MIB + 1,
+    server: ["p2mp", "server", PORT, out, 0, "--encoding", "binary", "--bind", "127.0.0.1"],
+    client: (file) => ["p2mp", "client", "127.0.0.1", PORT, file, 500, "--encoding", "binary"],
+  },
+};
+
+/** Writes `bytes` bytes that no compression or zero page makes easy. */
+function makeFile(file, bytes) {
+  const cipher = createCipheriv("aes-128-ctr", Buffer.alloc(16, 7), Buffer.alloc(16));
+  const zeros = Buffer.alloc(MIB);
+  const descriptor = openSync(file, "w");
+  for (let left = bytes; left > 0; left -= MIB)
+    writeSync(descriptor, cipher.update(zeros.subarray(0, Math.min(left, MIB))));
+  closeSync(descriptor);
+}
+
+async function sha256(file) {
+  const hash = createHash("sha256");
+  for await (const block of createReadStream(file, { highWaterMark: MIB })) hash.update(block);
+  return hash.digest("hex");
+}
+
+/** Starts one end and follows its largest memory use where the system tells it. */
+function start(words) {
+  const child = spawn(process.execPath, [main, "classic", ...words.map(String), "--quiet"], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  const run = { peakKib: 0, exit: new Promise((resolve) => child.on("exit", resolve)) };
+  const timer = setInterval(() => {
+    try {
+      const match = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"));
+      run.peakKib = Math.max(run.peakKib, Number(match?.[1] ?? 0));
+    } catch {
+      // Not this system, or the process is gone.
+    }
+  }, 200);
+  child.on("exit", () => clearInterval(timer));
+  return run;
+}
+
+async function measure(name, { bytes, server, client, serverExit = 0 }) {
+  const source = path.join(directory, `source-${bytes}`);
+  if (statSync(source, { throwIfNoEntry: false }) === undefined) makeFile(source, bytes);
+  rmSync(out, { force: true });
+  const receiving = start(server);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const startedMs = performance.now();
+  const sending = start(client(source));
+  const clientExit = await sending.exit;
+  const seconds = (performance.now() - startedMs) / 1_000;
+  const exit = await receiving.exit;
+  const isSame = (await sha256(source)) === (await sha256(out));
+  const isGood = clientExit === 0 && exit === serverExit && isSame;
+  process.stdout.write(
+    `${isGood ? "ok  " : "FAIL"} ${name}: ${bytes} bytes in ${seconds.toFixed(1)} s, ` +
+      `${(bytes / MIB / seconds).toFixed(2)} MiB/s, exits ${clientExit} and ${exit}, contents ${isSame ? "equal" : "DIFFER"}, ` +
+      `peak memory ${Math.round(sending.peakKib / 1024)} and ${Math.round(receiving.peakKib / 1024)} MiB\n`,
+  );
+  return isGood;
+}
+
+let isGood = true;
+try {
+  const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(CASES);
+  for (const name of wanted) isGood = (await measure(name, CASES[name])) && isGood;
+} finally {
+  rmSync(directory, { recursive: true });
+}
+process.exitCode = isGood ? 0 : 1;
