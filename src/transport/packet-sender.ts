@@ -192,6 +192,8 @@ export class PacketSender {
     const { session } = this;
     if (!hasWork) session.sentFrames.repeatOldest(this.handler);
     // Nobody should wait for the answer to a probe; and the frame makes the packet ask for one.
+    // RFC 9000 §9.1: connection ids alone would count as probing of a path, and a peer that moved
+    // and has nothing else to say would never be followed.
     session.control.addPing();
     this.sendPacket(batch, nowUs, true);
   }

@@ -82,6 +82,12 @@ export interface RecoveryStatistics {
  */
 export const PROBE_INTERVAL_MAX_US = 1_000_000;
 
+/**
+ * Longest wait for the first probe, in microseconds: a round-trip time measured across a pause of
+ * this process can be a minute, and a window lost meanwhile must not wait for several of them.
+ */
+export const PROBE_BASE_MAX_US = 10_000_000;
+
 /** Probes per timeout. RFC 9002 §6.2.4 allows two: one alone is lost too often where loss is high. */
 const PROBES_PER_TIMEOUT = 2;
 
@@ -668,7 +674,7 @@ export class Recovery {
 
   /** Time from the latest ack-eliciting packet to the next probe. RFC 9002 §6.2.1, RFC 8985 §7.2. */
   private probeIntervalUs(): number {
-    const baseUs = this.probeTimeoutUs;
+    const baseUs = Math.min(this.probeTimeoutUs, PROBE_BASE_MAX_US);
     const count = this.probeTimeoutCount;
     if (count === 0) {
       // RFC 8985 §7.2: a tail probe after two round trips, where the variation would wait longer.
