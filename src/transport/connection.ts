@@ -18,6 +18,7 @@ import type { GodwitEvent } from "../events/event.ts";
 import { EventQueue } from "../events/queue.ts";
 import { ADDRESS_WORDS, copyAddress } from "../wire/address.ts";
 import { PacketBatch } from "../wire/batch.ts";
+import { SUPPORTED_VERSIONS } from "../wire/header.ts";
 import type { TransportParameters } from "../wire/transport-parameters.ts";
 import { DEFAULT_TRANSPORT_PARAMETERS } from "../wire/transport-parameters.ts";
 import { AckTracker } from "./ack-tracker.ts";
@@ -30,7 +31,9 @@ import type { ConnectionStatistics } from "./connection-statistics.ts";
 import { LimitClock } from "./connection-statistics.ts";
 import { ControlQueue } from "./control-queue.ts";
 import type { CryptoProvider } from "./crypto.ts";
+import { fingerprintOf } from "./fingerprint.ts";
 import { ReceiveWindow, SendCredit } from "./flow-control.ts";
+import type { HandshakeResult } from "./handshake/configuration.ts";
 import type { KeyLimits } from "./keys.ts";
 import { KEY_LIMITS, PacketKeys } from "./keys.ts";
 import { Liveness } from "./liveness.ts";
@@ -45,22 +48,9 @@ import type { Session } from "./session.ts";
 import type { Role, StreamLimits } from "./streams.ts";
 import { STREAM_LIMITS, Streams } from "./streams.ts";
 
-/** What a completed handshake gives a connection. */
-export interface HandshakeOutcome {
-  readonly sendSecret: Uint8Array;
-  readonly receiveSecret: Uint8Array;
-  /** The peer's Ed25519 public key, proven. */
-  readonly peerIdentity: Uint8Array;
-  readonly peerParameters: TransportParameters;
-  readonly peerConnectionId: Uint8Array;
-  /** 64 bytes that name this session on both sides. */
-  readonly handshakeHash: Uint8Array;
-  readonly rttUs: number | undefined;
-}
-
 /** A handshake in progress: either side of src/transport/handshake/. */
 export interface Handshake {
-  readonly result: HandshakeOutcome | undefined;
+  readonly result: HandshakeResult | undefined;
   readonly failure: GodwitError | undefined;
   handlePacket(datagram: Uint8Array, nowUs: number): void;
   pollTransmit(nowUs: number): Uint8Array | undefined;
@@ -164,6 +154,8 @@ export class Connection {
   private keepAliveUs: number;
   private patienceUs: number;
   private isReleased = false;
+  /** Whether something happened since `pollTransmit` last had nothing to send. */
+  private isTouched = true;
 
   constructor(options: ConnectionOptions) {
     const { role, config, nowUs } = options;
@@ -179,6 +171,7 @@ export class Connection {
     this.localIds = new LocalConnectionIds(options.router, options.localConnectionId);
     this.keepAliveUs = config.keepAliveUs;
     this.patienceUs = config.patienceUs;
+    this.events.add({ type: "handshake-started", role, version: SUPPORTED_VERSIONS[0] });
   }
 
   // What the application sees.
@@ -232,6 +225,7 @@ export class Connection {
 
   /** Queues bytes on a stream and returns how many were taken; `isFinal` ends it if all were. */
   writeStream(id: number, bytes: Uint8Array, isFinal = false): number {
+    this.isTouched = true;
     return this.streams.write(id, bytes, isFinal);
   }
 
@@ -242,6 +236,7 @@ export class Connection {
 
   /** All bytes of a stream that are next in order, or `undefined` when there are none. */
   readStream(id: number): Uint8Array | undefined {
+    this.isTouched = true;
     return this.streams.read(id);
   }
 
@@ -294,6 +289,7 @@ export class Connection {
 
   /** The application is done with received file bytes: the peer may send as many more. */
   consumeObjectBytes(count: number, nowUs: number): void {
+    this.isTouched = true;
     const rttUs = this.session?.recovery.smoothedRttUs ?? 0;
     if (this.window.consume(count, rttUs, nowUs))
       this.events.add({ type: "flow-window-changed", windowBytes: this.window.windowBytes });
@@ -323,6 +319,7 @@ export class Connection {
 
   /** Ends the connection; `code` is `undefined` when all is well. The peer is told if it can be. */
   close(code: ErrorCode | undefined, reason: string, nowUs: number): void {
+    this.isTouched = true;
     if (this.session === undefined) {
       this.closing.abandon(new GodwitError(code ?? "INTERRUPTED", reason));
       this.release();
@@ -380,6 +377,7 @@ export class Connection {
       return;
     }
     if (this.closing.state === "closed") return;
+    this.isTouched = true;
     this.guard(nowUs, () => receiver.handleDatagrams(batch, from, to, nowUs));
     if (receiver.packetsReceived > 0) this.handshake.handleConfirmed?.();
   }
@@ -387,6 +385,7 @@ export class Connection {
   /** Takes a long-header datagram that belongs to this connection's handshake. */
   handleLongDatagram(datagram: Uint8Array, nowUs: number): void {
     if (this.closing.state !== "open") return;
+    this.isTouched = true;
     this.handshake.handlePacket(datagram, nowUs);
     this.checkHandshake(nowUs);
   }
@@ -394,6 +393,7 @@ export class Connection {
   /** The time of `nextTimeoutUs` came. */
   handleTimeout(nowUs: number): void {
     const { session, receiver } = this;
+    this.isTouched = true;
     if (this.closing.state === "open") {
       this.handshake.handleTimeout(nowUs);
       this.checkHandshake(nowUs);
@@ -408,9 +408,16 @@ export class Connection {
     else if (verdict !== "fine") this.giveUp(verdict);
   }
 
+  /** Whether `pollTransmit` may have something to send: cheap, so that idle connections cost little. */
+  mayTransmit(nowUs: number): boolean {
+    if (this.closing.state === "closed") return false;
+    return this.isTouched || this.sender?.mayTransmit === true || (this.nextTimeoutUs() ?? Infinity) <= nowUs;
+  }
+
   /** Appends sealed datagrams to send now. To be called until it appends none. */
   pollTransmit(batch: PacketBatch, nowUs: number): void {
     const { session, sender, paths } = this;
+    const before = batch.count;
     while (this.closing.state === "open" && batch.hasRoom(MIN_DATAGRAM_BYTES)) {
       const datagram = this.handshake.pollTransmit(nowUs);
       if (datagram === undefined) break;
@@ -425,6 +432,7 @@ export class Connection {
       sender.poll(batch, nowUs);
       session.keys.seal(batch, first, batch.count);
     });
+    if (batch.count === before && batch.hasRoom(sender.datagramBytes)) this.isTouched = false;
   }
 
   /** When `handleTimeout` and `pollTransmit` shall be called next, or `undefined` for never. */
@@ -503,7 +511,7 @@ export class Connection {
     }
   }
 
-  private establish(outcome: HandshakeOutcome, nowUs: number): void {
+  private establish(outcome: HandshakeResult, nowUs: number): void {
     const { options, config, events, streams, window, localIds } = this;
     const { peerParameters } = outcome;
     const random = new SeededRandom(options.seed, "connection");
@@ -558,6 +566,13 @@ export class Connection {
     streams.handlePeerLimits(peerParameters.initialMaxStreams, peerParameters.initialMaxStreamData);
     session.control.addNewConnectionIds(localIds.replenish(peerParameters.activeConnectionIdLimit));
     if (options.role === "responder") session.control.addHandshakeDone();
+    events.add({
+      type: "handshake-completed",
+      peerFingerprint: fingerprintOf(outcome.peerIdentity, options.crypto),
+      peerAgent: peerParameters.agent,
+      version: outcome.version,
+      tookUs: nowUs - options.nowUs,
+    });
     const { early } = this;
     this.early = undefined;
     if (early !== undefined) this.handleDatagrams(early, 0, early.count, nowUs);

@@ -1,6 +1,6 @@
 /**
  * Packet protection keys of one connection: phases, updates and usage limits.
- * Sources: RFC 9001 §6 (key update), §6.6 (limits), RFC 5869 (derivation, with BLAKE2b).
+ * Sources: RFC 9001 §6 (key update), §6.6 (limits); docs/spec/handshake.md §7.
  */
 import { assert } from "../base/assert.ts";
 import { GodwitError } from "../base/errors.ts";

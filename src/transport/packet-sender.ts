@@ -39,6 +39,8 @@ export class PacketSender {
   private probes = 0;
   /** When pacing lets the next packet go, or `undefined` when pacing is not the limit. */
   private pacedUntilUs: number | undefined;
+  /** Whether window or pacing, not the lack of data, ended the last `poll`. */
+  private isHeld = false;
   private askedThreshold = ACK_EVERY_PACKETS;
   private askedAtUs = -Infinity;
   /** Size of full datagrams. */
@@ -61,6 +63,11 @@ export class PacketSender {
   /** When the pacer wants `poll` to be called, or `undefined`. */
   get timeoutUs(): number | undefined {
     return this.pacedUntilUs;
+  }
+
+  /** Whether there is something to send and neither window nor pacing forbade it last time. */
+  get mayTransmit(): boolean {
+    return !this.isHeld && this.hasWork();
   }
 
   /**
@@ -101,6 +108,7 @@ export class PacketSender {
       break;
     }
     if (isAppLimited) session.recovery.handleAppLimited(nowUs);
+    this.isHeld = limit === "congestion" || limit === "pacing";
     session.limits.enter(limit ?? "application", nowUs);
   }
 

@@ -7,16 +7,17 @@ import type { Hop } from "../../src/sim/world.ts";
 import { bbr } from "../../src/transport/congestion/bbr.ts";
 import type { CongestionControllerFactory } from "../../src/transport/congestion/controller.ts";
 import { Connection, CONNECTION_CONFIG, localTransportParameters } from "../../src/transport/connection.ts";
-import type { ConnectionConfig, Handshake, HandshakeOutcome } from "../../src/transport/connection.ts";
+import type { ConnectionConfig, Handshake } from "../../src/transport/connection.ts";
+import type { HandshakeResult } from "../../src/transport/handshake/configuration.ts";
 import type { Role } from "../../src/transport/streams.ts";
 import { MemorySink, MemorySource } from "./memory-objects.ts";
 
 /** A handshake that is over before it began. */
 class DoneHandshake implements Handshake {
   readonly failure = undefined;
-  readonly result: HandshakeOutcome;
+  readonly result: HandshakeResult;
 
-  constructor(result: HandshakeOutcome) {
+  constructor(result: HandshakeResult) {
     this.result = result;
   }
 
@@ -63,6 +64,7 @@ export class Side {
       },
       localConnectionId: ids[own],
       handshake: new DoneHandshake({
+        version: 1,
         sendSecret: secrets[own],
         receiveSecret: secrets[1 - own],
         peerIdentity: new Uint8Array(32),
