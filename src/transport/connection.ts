@@ -37,6 +37,7 @@ import type { HandshakeResult } from "./handshake/configuration.ts";
 import type { KeyLimits } from "./keys.ts";
 import { KEY_LIMITS, PacketKeys } from "./keys.ts";
 import { Liveness } from "./liveness.ts";
+import { MtuDiscovery } from "./mtu-discovery.ts";
 import type { ObjectSink, ObjectSource } from "./objects.ts";
 import type { Pacer } from "./pacer.ts";
 import { PacketReceiver } from "./packet-receiver.ts";
@@ -127,6 +128,8 @@ export interface ConnectionOptions {
   readonly controllerFactory: CongestionControllerFactory;
   /** The user's cap, shared by all connections of a process. */
   readonly rateCap?: Pacer | undefined;
+  /** Largest datagram worth trying on the path, from the local interface. */
+  readonly datagramLimitBytes: number;
   readonly config: ConnectionConfig;
   readonly nowUs: number;
 }
@@ -275,6 +278,13 @@ export class Connection {
     return this.streams.takeWritable();
   }
 
+  /** The local interface changed: larger datagrams are not worth trying any more, or are now. */
+  setDatagramLimit(limitBytes: number): void {
+    const { session, receiver } = this;
+    if (session?.mtu.setLimit(Math.min(limitBytes, session.peerParameters.maxDatagramBytes)) === true)
+      receiver?.handleDatagramSize("probe");
+  }
+
   /** Where file data to be sent comes from. */
   setObjectSource(source: ObjectSource | undefined): void {
     this.source = source;
@@ -355,7 +365,7 @@ export class Connection {
       smoothedRttUs: recovery?.smoothedRttUs ?? 0,
       latestRttUs: recovery?.latestRttUs ?? 0,
       rttVariationUs: recovery?.rttVariationUs ?? 0,
-      datagramBytes: sender?.datagramBytes ?? this.config.datagramBytes,
+      datagramBytes: session?.mtu.datagramBytes ?? this.config.datagramBytes,
       congestionWindowBytes: recovery?.congestionWindowBytes ?? 0,
       bytesInFlight: recovery?.bytesInFlight ?? 0,
       pacingRateBytesPerSecond: recovery?.pacingRateBytesPerSecond ?? 0,
@@ -432,7 +442,7 @@ export class Connection {
       sender.poll(batch, nowUs);
       session.keys.seal(batch, first, batch.count);
     });
-    if (batch.count === before && batch.hasRoom(sender.datagramBytes)) this.isTouched = false;
+    if (batch.count === before && batch.hasRoom(session.mtu.datagramBytes)) this.isTouched = false;
   }
 
   /** When `handleTimeout` and `pollTransmit` shall be called next, or `undefined` for never. */
@@ -527,6 +537,7 @@ export class Connection {
     });
     if (outcome.rttUs !== undefined) recovery.handleInitialRtt(outcome.rttUs, nowUs);
     const idleTimeouts = [config.idleTimeoutUs, peerParameters.maxIdleTimeoutUs].filter((us) => us > 0);
+    const datagramLimit = Math.min(options.datagramLimitBytes, peerParameters.maxDatagramBytes);
     const session: Session = {
       role: options.role,
       events,
@@ -536,6 +547,7 @@ export class Connection {
       keys: new PacketKeys(options.crypto, outcome.sendSecret, outcome.receiveSecret, config.keyLimits),
       tracker: new AckTracker(config.maxAckDelayUs),
       recovery,
+      mtu: new MtuDiscovery(config.datagramBytes, datagramLimit),
       sentFrames: new SentFrames(),
       streams,
       window,
@@ -561,7 +573,7 @@ export class Connection {
     };
     this.session = session;
     this.receiver = new PacketReceiver(session);
-    this.sender = new PacketSender(session, this.receiver, config.datagramBytes);
+    this.sender = new PacketSender(session, this.receiver);
     this.paths.handleValidated();
     streams.handlePeerLimits(peerParameters.initialMaxStreams, peerParameters.initialMaxStreamData);
     session.control.addNewConnectionIds(localIds.replenish(peerParameters.activeConnectionIdLimit));

@@ -5,14 +5,14 @@
 import { toHex } from "../base/bytes.ts";
 import type { ErrorCode, GodwitError } from "../base/errors.ts";
 import {
-  HALF_OPEN_MAX,
+  FORCED_REPLIES_PENDING,
   MIN_DATAGRAM_BYTES,
   TRANSFERS_PER_PEER,
   TRANSFERS_PER_PROCESS,
 } from "../base/limits.ts";
 import { SeededRandom } from "../base/random.ts";
 import type { PacketBatch } from "../wire/batch.ts";
-import { CONNECTION_ID_BYTES, sameConnectionId } from "../wire/connection-id.ts";
+import { sameConnectionId } from "../wire/connection-id.ts";
 import {
   isLongHeader,
   isShortHeader,
@@ -25,6 +25,7 @@ import type { ConnectionConfig, Handshake } from "./connection.ts";
 import { addressOf, Connection, CONNECTION_CONFIG, localTransportParameters } from "./connection.ts";
 import type { ConnectionIdRouter } from "./connection-ids.ts";
 import type { CryptoProvider, DhKeyPair, SigningIdentity } from "./crypto.ts";
+import { DOOR, HandshakeDoor } from "./handshake/door.ts";
 import { HandshakeInitiator } from "./handshake/initiator.ts";
 import { HandshakeResponder } from "./handshake/responder.ts";
 import type { Pacer } from "./pacer.ts";
@@ -33,6 +34,9 @@ import type { Role } from "./streams.ts";
 
 /** Offset of the destination id in a long header: first byte and version come before it. */
 const LONG_CONNECTION_ID_OFFSET = 5;
+
+/** UDP payload over IPv6 on Ethernet (1 500 - 40 - 8): what to try when the interface is not known. */
+const ETHERNET_DATAGRAM_BYTES = 1_452;
 
 /** The trust verdict on a peer that proved its identity: `undefined` to go on, or why not. */
 export type PeerVerdict = (identityPublicKey: Uint8Array) => ErrorCode | GodwitError | undefined;
@@ -62,6 +66,8 @@ export interface EndpointOptions {
   readonly controllerFactory?: CongestionControllerFactory | undefined;
   /** The user's cap on the sending rate, shared by all connections. */
   readonly rateCap?: Pacer | undefined;
+  /** Largest datagram worth trying towards an address, from the local interface; 1 452 if not given. */
+  readonly datagramLimit?: ((addresses: Int32Array, index: number) => number) | undefined;
   /** `undefined`: nobody is let in, the endpoint only dials. */
   readonly accept?: AcceptOptions | undefined;
   readonly nowUs: number;
@@ -82,8 +88,8 @@ class Member implements ConnectionIdRouter {
   readonly table: RoutingTable<Member>;
   /** Set right after construction: the connection needs its router first. */
   connection!: Connection;
-  /** Destination id of the INIT that opened it, so that a repeated INIT finds it; `undefined` for dialled ones. */
-  initialId: string | undefined;
+  /** What the door calls its handshake while it is in progress; `undefined` for dialled ones. */
+  attempt: string | undefined;
   wasOffered = false;
 
   constructor(table: RoutingTable<Member>) {
@@ -105,7 +111,9 @@ export class Endpoint {
   private readonly random: SeededRandom;
   private readonly table: RoutingTable<Member>;
   private members: Member[] = [];
-  private readonly byInitialId = new Map<string, Member>();
+  private readonly door: HandshakeDoor<Member>;
+  /** Answers to strangers that wait to be sent. */
+  private readonly answers: { readonly datagram: Uint8Array; readonly address: Int32Array }[] = [];
   private readonly accepted: Connection[] = [];
   /** Member that is asked first for packets next time. */
   private turn = 0;
@@ -117,6 +125,7 @@ export class Endpoint {
     this.options = options;
     this.random = new SeededRandom(options.seed, "endpoint");
     this.table = new RoutingTable<Member>(options.crypto.randomBytes);
+    this.door = new HandshakeDoor<Member>(options.crypto, options.nowUs);
   }
 
   /** Connections that are not closed yet. */
@@ -220,6 +229,11 @@ export class Endpoint {
    * connection, so that one with much to send does not keep others waiting.
    */
   pollTransmit(batch: PacketBatch, nowUs: number): void {
+    while (this.answers.length > 0 && batch.hasRoom(MIN_DATAGRAM_BYTES)) {
+      const { datagram, address } = this.answers.shift()!;
+      batch.bytes.set(datagram, batch.usedBytes);
+      batch.push(datagram.length, address, 0);
+    }
     const { members } = this;
     const count = members.length;
     if (count === 0) return;
@@ -244,30 +258,38 @@ export class Endpoint {
     const datagram = batch.datagram(index).slice();
     const member =
       this.table.find(batch.bytes, offset + LONG_CONNECTION_ID_OFFSET) ??
-      this.byInitialId.get(initialIdOf(datagram)) ??
-      this.acceptInit(batch, index, datagram, nowUs);
-    if (member === undefined) {
-      this.datagramsDropped++;
-      return;
-    }
+      this.askDoor(batch, index, datagram, nowUs);
+    if (member === undefined) return;
     member.connection.handleLongDatagram(datagram, nowUs);
     this.look(member, nowUs);
   }
 
-  /** Makes a responder for an INIT that may come in. The INIT itself is handed over by the caller. */
-  private acceptInit(
+  /** The handshake a stranger's datagram is for, if the door lets it in. */
+  private askDoor(
     batch: PacketBatch,
     index: number,
     datagram: Uint8Array,
     nowUs: number,
   ): Member | undefined {
-    const { accept, crypto, identity, staticKey } = this.options;
-    if (accept === undefined || !this.isAccepting || datagram.length < MIN_DATAGRAM_BYTES) return undefined;
-    let halfOpen = 0;
-    for (const { connection } of this.members) if (connection.state === "handshaking") halfOpen++;
-    if (halfOpen >= HALF_OPEN_MAX) return undefined;
-    const member = new Member(this.table);
+    const { door } = this;
+    const { accept } = this.options;
+    if (accept === undefined || !this.isAccepting) {
+      this.datagramsDropped++;
+      return undefined;
+    }
+    const verdict = door.handleDatagram(datagram, batch.addresses, index, nowUs);
+    if (verdict === DOOR.known) return door.known;
+    if (verdict === DOOR.admit) return this.admit(accept, addressOf(batch, index), nowUs);
+    if (verdict === DOOR.answer && this.answers.length < FORCED_REPLIES_PENDING)
+      this.answers.push({ datagram: door.answer, address: addressOf(batch, index) });
+    else this.datagramsDropped++;
+    return undefined;
+  }
+
+  private admit(accept: AcceptOptions, address: Int32Array, nowUs: number): Member {
+    const { crypto, identity, staticKey } = this.options;
     const config = { ...CONNECTION_CONFIG, ...this.options.config };
+    const member = new Member(this.table);
     const localConnectionId = member.issueConnectionId();
     const handshake = new HandshakeResponder(
       {
@@ -278,23 +300,14 @@ export class Endpoint {
         localConnectionId,
         psk: accept.psk,
         requirePsk: accept.requirePsk,
-        isAddressValidated: false,
+        isAddressValidated: this.door.isAddressValidated,
         verifyPeer: accept.verifyPeer,
       },
       nowUs,
     );
-    member.initialId = initialIdOf(datagram);
-    this.byInitialId.set(member.initialId, member);
-    this.add(
-      member,
-      "responder",
-      handshake,
-      localConnectionId,
-      addressOf(batch, index),
-      config,
-      undefined,
-      nowUs,
-    );
+    member.attempt = this.door.attempt;
+    this.door.opened(member.attempt, member);
+    this.add(member, "responder", handshake, localConnectionId, address, config, undefined, nowUs);
     return member;
   }
 
@@ -319,6 +332,7 @@ export class Endpoint {
       peerAddress,
       controllerFactory: controllerFactory ?? this.options.controllerFactory ?? bbr,
       rateCap,
+      datagramLimitBytes: this.options.datagramLimit?.(peerAddress, 0) ?? ETHERNET_DATAGRAM_BYTES,
       config,
       nowUs,
     });
@@ -336,8 +350,11 @@ export class Endpoint {
         connection.close("BUSY", "too many transfers at once; try again later", nowUs);
       } else this.accepted.push(connection);
     }
+    if (member.attempt !== undefined && connection.state !== "handshaking") {
+      this.door.closed(member.attempt, nowUs);
+      member.attempt = undefined;
+    }
     if (connection.state !== "closed") return;
-    if (member.initialId !== undefined) this.byInitialId.delete(member.initialId);
     const index = this.members.indexOf(member);
     if (index >= 0) this.members.splice(index, 1);
   }
@@ -358,11 +375,4 @@ export class Endpoint {
       ofPeer > (accept?.connectionsPerPeer ?? TRANSFERS_PER_PEER)
     );
   }
-}
-
-/** Destination and source id of a long header: what a repeated INIT has in common with the first. */
-function initialIdOf(datagram: Uint8Array): string {
-  return toHex(
-    datagram.subarray(LONG_CONNECTION_ID_OFFSET, LONG_CONNECTION_ID_OFFSET + 2 * CONNECTION_ID_BYTES),
-  );
 }

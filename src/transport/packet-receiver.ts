@@ -33,6 +33,8 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
   private readonly acked: ObjectPiece = { object: 0, offset: 0, availableBytes: 0, isRetransmission: false };
   /** When the ACK being handled arrived. */
   private ackNowUs = 0;
+  /** Packet that probes a larger datagram size, or -1. */
+  mtuProbeNumber = -1;
   packetsReceived = 0;
   bytesReceived = 0;
   objectBytesReceived = 0;
@@ -255,16 +257,30 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
 
   // What recovery tells about packets.
 
-  handlePacketAcked(packetNumber: number): void {
-    this.session.sentFrames.acked(packetNumber, this);
+  handlePacketAcked(packetNumber: number, sizeBytes: number): void {
+    const { session } = this;
+    session.sentFrames.acked(packetNumber, this);
+    if (packetNumber === this.mtuProbeNumber) {
+      if (session.mtu.handleProbeAcked(sizeBytes)) this.handleDatagramSize("probe");
+    } else if (session.mtu.handlePacketAcked(packetNumber, sizeBytes)) this.handleDatagramSize("black-hole");
   }
 
-  handlePacketLost(packetNumber: number): void {
-    this.session.sentFrames.lost(packetNumber, this);
+  handlePacketLost(packetNumber: number, sizeBytes: number, isMtuProbe: boolean): void {
+    const { session } = this;
+    session.sentFrames.lost(packetNumber, this);
+    if (isMtuProbe) session.mtu.handleProbeLost(sizeBytes);
+    else if (session.mtu.handlePacketLost(packetNumber, sizeBytes)) this.handleDatagramSize("black-hole");
   }
 
   handleSpuriousLoss(packetNumber: number): void {
     this.session.sentFrames.acked(packetNumber, this);
+  }
+
+  /** Tells everybody the size of full datagrams after it changed. */
+  handleDatagramSize(reason: "probe" | "black-hole" | "start"): void {
+    const { recovery, mtu, events } = this.session;
+    recovery.setDatagramBytes(mtu.datagramBytes);
+    events.add({ type: "path-mtu-changed", datagramBytes: mtu.datagramBytes, reason });
   }
 
   // What these packets carried.
@@ -317,6 +333,8 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     // RFC 9000 §9.4: a changed port alone is the same path behind a NAT that forgot.
     if (change.isRebinding) return;
     recovery.handlePathChange(nowUs);
+    session.mtu.handlePathChange();
+    this.handleDatagramSize("start");
     session.remoteIds.next();
     session.control.addRetiredConnectionIds(session.remoteIds.takeRetired());
   }

@@ -4,13 +4,14 @@
  */
 import { MIN_DATAGRAM_BYTES } from "../base/limits.ts";
 import type { PacketBatch } from "../wire/batch.ts";
-import { closeBytes, FRAME, PATH_DATA_FRAME_BYTES, writeClose } from "../wire/frames.ts";
+import { closeBytes, FRAME, PATH_DATA_FRAME_BYTES, writeBare, writeClose } from "../wire/frames.ts";
 import { SHORT_HEADER_BYTES } from "../wire/header.ts";
 import { ACK_EVERY_PACKETS } from "./ack-tracker.ts";
 import type { SendLimit } from "./connection-statistics.ts";
 import { TAG_BYTES } from "./crypto.ts";
 import { PacketBuilder } from "./packet-builder.ts";
-import type { SentFrameHandler } from "./sent-frames.ts";
+import type { PacketReceiver } from "./packet-receiver.ts";
+import { SENT } from "./sent-frames.ts";
 import type { Session } from "./session.ts";
 
 /** Packet numbers left out: one in this many on average. RFC 9000 §21.4. */
@@ -32,7 +33,7 @@ const PATH_PACKET_BYTES = SHORT_HEADER_BYTES + PATH_DATA_FRAME_BYTES + TAG_BYTES
 /** Sends for one connection. */
 export class PacketSender {
   private readonly session: Session;
-  private readonly handler: SentFrameHandler;
+  private readonly receiver: PacketReceiver;
   private readonly builder: PacketBuilder;
   private nextPacketNumber = 0;
   private skipAt: number;
@@ -43,16 +44,18 @@ export class PacketSender {
   private isHeld = false;
   private askedThreshold = ACK_EVERY_PACKETS;
   private askedAtUs = -Infinity;
-  /** Size of full datagrams. */
-  datagramBytes: number;
 
-  /** @param handler - Takes back what a probe shall carry again. */
-  constructor(session: Session, handler: SentFrameHandler, datagramBytes: number) {
+  /** @param receiver - Takes back what a probe shall carry again, and learns which packet probes the path's MTU. */
+  constructor(session: Session, receiver: PacketReceiver) {
     this.session = session;
-    this.handler = handler;
-    this.datagramBytes = datagramBytes;
+    this.receiver = receiver;
     this.builder = new PacketBuilder(session.sentFrames);
     this.skipAt = this.nextSkip();
+  }
+
+  /** Size of full datagrams. */
+  private get datagramBytes(): number {
+    return this.session.mtu.datagramBytes;
   }
 
   /** Payload bytes sent again. */
@@ -97,14 +100,15 @@ export class PacketSender {
       if (hasWork) {
         limit = this.sendingLimit(nowUs);
         if (limit === undefined) {
-          this.sendPacket(batch, nowUs, true);
+          if (!this.sendMtuProbe(batch, nowUs)) this.sendPacket(batch, nowUs, this.datagramBytes, true);
           continue;
         }
       } else {
+        if (this.reportBlocked()) continue;
         isAppLimited = true;
         limit = this.idleLimit();
       }
-      if (needsAck) this.sendPacket(batch, nowUs, false);
+      if (needsAck) this.sendPacket(batch, nowUs, this.datagramBytes, false);
       break;
     }
     if (isAppLimited) session.recovery.handleAppLimited(nowUs);
@@ -128,16 +132,22 @@ export class PacketSender {
     return "pacing";
   }
 
+  /**
+   * Tells the peer when nothing is under way and there is no credit: bytes that it will never get may
+   * have used it up. Returns whether there is now a frame to send.
+   */
+  private reportBlocked(): boolean {
+    const { credit, sentFrames, control, source } = this.session;
+    if (source === undefined || !credit.needsBlockedReport || sentFrames.outstandingCount > 0) return false;
+    control.addBlocked();
+    return true;
+  }
+
   /** Why there is nothing to send although the window has room. */
   private idleLimit(): SendLimit {
     const { source, credit } = this.session;
     if (source === undefined) return "application";
-    if (credit.availableBytes <= 0) {
-      // Nothing under way and no credit: bytes the peer will never get may have used it up.
-      if (credit.needsBlockedReport && this.session.sentFrames.outstandingCount === 0)
-        this.session.control.addBlocked();
-      return "flow-control";
-    }
+    if (credit.availableBytes <= 0) return "flow-control";
     return source.isWaitingForDisk ? "disk" : "application";
   }
 
@@ -161,22 +171,29 @@ export class PacketSender {
     addressIndex: number,
     nowUs: number,
     countsInFlight: boolean,
+    isMtuProbe = false,
   ): void {
     const { session, builder } = this;
     if (builder.isEmpty) return;
     const size = builder.finish(minimumBytes, addresses, addressIndex);
     const number = this.nextPacketNumber++;
     const isAckEliciting = builder.isAckEliciting && countsInFlight;
-    session.recovery.handleSent(number, size, nowUs, isAckEliciting, false);
+    session.recovery.handleSent(number, size, nowUs, isAckEliciting, isMtuProbe);
     if (isAckEliciting) session.liveness.handleSent(nowUs);
     if (session.events.wantsPackets)
-      session.events.add({ type: "packet-sent", number, sizeBytes: size, isAckEliciting, isProbe: false });
+      session.events.add({
+        type: "packet-sent",
+        number,
+        sizeBytes: size,
+        isAckEliciting,
+        isProbe: isMtuProbe,
+      });
   }
 
   /** Sends one packet: the ACK if there is one, and, if `withWork`, all else that fits. */
-  private sendPacket(batch: PacketBatch, nowUs: number, withWork: boolean): void {
+  private sendPacket(batch: PacketBatch, nowUs: number, maxBytes: number, withWork: boolean): void {
     const { session, builder } = this;
-    this.begin(batch, this.datagramBytes);
+    this.begin(batch, maxBytes);
     const reported = this.writeAck(nowUs);
     if (withWork) {
       session.control.write(builder, nowUs);
@@ -198,12 +215,30 @@ export class PacketSender {
   /** Sends a probe: lost or new data if there is some, else what the oldest open packet carried. RFC 9002 §6.2.4. */
   private sendProbe(batch: PacketBatch, nowUs: number, hasWork: boolean): void {
     const { session } = this;
-    if (!hasWork) session.sentFrames.repeatOldest(this.handler);
+    if (!hasWork) session.sentFrames.repeatOldest(this.receiver);
     // Nobody should wait for the answer to a probe; and the frame makes the packet ask for one.
     // RFC 9000 §9.1: connection ids alone would count as probing of a path, and a peer that moved
     // and has nothing else to say would never be followed.
     session.control.addPing();
-    this.sendPacket(batch, nowUs, true);
+    // Full-sized packets may be what the path swallows.
+    this.sendPacket(batch, nowUs, Math.min(session.mtu.probeTimeoutBytes, this.datagramBytes), true);
+  }
+
+  /** Sends a packet that is larger than the path is known to carry, if that is wanted now. RFC 8899 §4.1. */
+  private sendMtuProbe(batch: PacketBatch, nowUs: number): boolean {
+    const { session, builder } = this;
+    const { mtu, recovery } = session;
+    // Only on a path that works: an unanswered probe says nothing about size where nothing is answered.
+    if (!recovery.hasRttSample || recovery.consecutiveProbeTimeouts > 0) return false;
+    const size = mtu.nextProbeBytes(nowUs);
+    if (size === undefined || !batch.hasRoom(size) || !recovery.canSend(size)) return false;
+    this.begin(batch, size);
+    builder.at = writeBare(builder.bytes, builder.at, FRAME.immediateAck);
+    builder.record(SENT.mtuProbe, 0, 0, 0);
+    this.receiver.mtuProbeNumber = this.nextPacketNumber;
+    mtu.handleProbeSent();
+    this.finish(size, session.paths.current, 0, nowUs, true, true);
+    return true;
   }
 
   private sendPathFrames(batch: PacketBatch, nowUs: number): void {

@@ -33,6 +33,7 @@ export const SENT = {
   stopSending: 14,
   /** time of sending in microseconds */
   ping: 15,
+  mtuProbe: 16,
 } as const;
 
 /** Receives the records of a packet. */

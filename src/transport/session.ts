@@ -13,6 +13,7 @@ import type { ControlQueue } from "./control-queue.ts";
 import type { ReceiveWindow, SendCredit } from "./flow-control.ts";
 import type { PacketKeys } from "./keys.ts";
 import type { Liveness } from "./liveness.ts";
+import type { MtuDiscovery } from "./mtu-discovery.ts";
 import type { ObjectSink, ObjectSource } from "./objects.ts";
 import type { Paths } from "./paths.ts";
 import type { Recovery } from "./recovery/recovery.ts";
@@ -29,6 +30,7 @@ export interface Session {
   readonly keys: PacketKeys;
   readonly tracker: AckTracker;
   readonly recovery: Recovery;
+  readonly mtu: MtuDiscovery;
   readonly sentFrames: SentFrames;
   readonly streams: Streams;
   readonly window: ReceiveWindow;

@@ -43,6 +43,7 @@ export class Side {
     config: ConnectionConfig,
     peerConfig: ConnectionConfig,
     controllerFactory: CongestionControllerFactory,
+    datagramLimitBytes: number,
     seed: number,
   ) {
     this.host = host;
@@ -75,6 +76,7 @@ export class Side {
       }),
       peerAddress: peer.publicAddress,
       controllerFactory,
+      datagramLimitBytes,
       config,
       nowUs: host.world.nowUs,
     });
@@ -93,6 +95,8 @@ export interface PairOptions {
   readonly initiator?: Partial<ConnectionConfig>;
   readonly responder?: Partial<ConnectionConfig>;
   readonly controllerFactory?: CongestionControllerFactory;
+  /** Largest datagram worth trying. */
+  readonly limit?: number;
 }
 
 /** Two sides and the world between them. */
@@ -104,15 +108,33 @@ export class Pair {
   readonly backward: Hop;
 
   constructor(options: PairOptions = {}) {
-    const { seed = 1, forward = {}, backward = forward, controllerFactory = bbr } = options;
+    const { seed = 1, forward = {}, backward = forward, controllerFactory = bbr, limit = 1_452 } = options;
     this.world = new World(seed);
     const a = this.world.addHost("a");
     const b = this.world.addHost("b");
     [this.forward, this.backward] = this.world.connect(a, b, forward, backward);
     const initiatorConfig = { ...CONNECTION_CONFIG, ...options.initiator };
     const responderConfig = { ...CONNECTION_CONFIG, ...options.responder };
-    this.initiator = new Side(a, "initiator", b, initiatorConfig, responderConfig, controllerFactory, seed);
-    this.responder = new Side(b, "responder", a, responderConfig, initiatorConfig, controllerFactory, seed);
+    this.initiator = new Side(
+      a,
+      "initiator",
+      b,
+      initiatorConfig,
+      responderConfig,
+      controllerFactory,
+      limit,
+      seed,
+    );
+    this.responder = new Side(
+      b,
+      "responder",
+      a,
+      responderConfig,
+      initiatorConfig,
+      controllerFactory,
+      limit,
+      seed,
+    );
     a.start(driven(this.initiator.connection));
     b.start(driven(this.responder.connection));
   }
