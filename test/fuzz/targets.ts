@@ -24,9 +24,9 @@ import {
 /** One parser under test. */
 export interface FuzzTarget {
   /** Inputs to begin from, beside the saved corpus. */
-  seeds(): Uint8Array[];
+  readonly seeds: () => Uint8Array[];
   /** Throws if the input breaks a promise. */
-  check(input: Uint8Array): void;
+  readonly check: (input: Uint8Array) => void;
 }
 
 /** Runs `parse`; a DecodeError is an answer, anything else thrown is a finding. */
@@ -73,7 +73,8 @@ const frame: FuzzTarget = {
         const { dataStart, dataLength } = frameReader;
         if (WITH_DATA.has(type) && (dataStart < 8 || dataStart + dataLength > end))
           throw new Error("data outside the packet");
-        for (let i = 0; type === 2 && i < frameReader.rangeCount; i++)
+        const ranges = type === 2 || type === 3 ? frameReader.rangeCount : 0;
+        for (let i = 0; i < ranges; i++)
           if (frameReader.rangeStarts[i] < 0 || frameReader.rangeEnds[i] <= frameReader.rangeStarts[i])
             throw new Error("a range that is none");
       }
