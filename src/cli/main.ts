@@ -7,8 +7,19 @@ type CommandLoader = () => Promise<{ readonly command: () => Command }>;
 
 /** Every command, loaded when it is asked for: `godwit --version` pays for none of them. */
 const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly load: CommandLoader }>> = {
+  serve: {
+    summary: "receive into a directory and hand out from it",
+    load: () => import("./commands/serve.ts"),
+  },
+  send: { summary: "push files and trees to a machine", load: () => import("./commands/send.ts") },
+  get: { summary: "pull files and trees", load: () => import("./commands/get.ts") },
+  ping: {
+    summary: "authenticated round-trip times and path facts",
+    load: () => import("./commands/ping.ts"),
+  },
   id: { summary: "print this machine's fingerprint", load: () => import("./commands/id.ts") },
   peers: { summary: "known and authorised peers", load: () => import("./commands/peers.ts") },
+  link: { summary: "a UDP relay that behaves like a bad network", load: () => import("./commands/link.ts") },
   classic: { summary: "the five classic systems", load: () => import("./commands/classic.ts") },
 };
 

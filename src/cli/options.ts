@@ -1,5 +1,9 @@
 /** Options that several commands share, with one wording and one default each. */
-import { Option, type Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
+import type { ControllerName, DialOptions, NetworkOptions } from "../api/options.ts";
+import type { PushOptions } from "../api/send.ts";
+import { GodwitError } from "../base/errors.ts";
+import { parseDurationUs, parseRate } from "../base/units.ts";
 
 /** Options every command knows. */
 export interface CommonOptions {
@@ -19,4 +23,118 @@ export function addCommonOptions(command: Command): Command {
         "identity, known peers and resume state (default: by the platform, or GODWIT_HOME)",
       ),
     );
+}
+
+/** Turns a parser's usage error into the one that commander prints with the option's name. */
+export function argument<Value>(parse: (text: string) => Value): (text: string) => Value {
+  return (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      if (error instanceof GodwitError) throw new InvalidArgumentError(error.message);
+      throw error;
+    }
+  };
+}
+
+/** Options of everything that moves data. */
+export interface NetworkFlags extends CommonOptions {
+  readonly rate?: number;
+  readonly cc: ControllerName;
+  readonly polite?: boolean;
+  readonly patience: number;
+  readonly stats?: boolean;
+}
+
+/** Adds `--rate`, `--cc`, `--polite`, `--patience` and `--stats`. */
+export function addNetworkOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--rate <rate>", "never send faster than this, such as 50mbit or 6MB/s").argParser(
+        argument(parseRate),
+      ),
+    )
+    .addOption(
+      new Option("--cc <controller>", "congestion controller")
+        .choices(["bbr", "cubic", "newreno"])
+        .default("bbr"),
+    )
+    .addOption(new Option("--polite", "yield to other traffic"))
+    .addOption(
+      new Option("--patience <time>", "give up after this long without progress")
+        .argParser(argument(parseDurationUs))
+        .default(60_000_000, "60s"),
+    )
+    .addOption(new Option("--stats", "explain the path at the end"));
+}
+
+/** The library's options for the flags. */
+export function networkOptions(flags: NetworkFlags, signal: AbortSignal): NetworkOptions {
+  return {
+    home: flags.home,
+    rateBytesPerSecond: flags.rate,
+    controller: flags.polite === true ? "polite" : flags.cc,
+    patienceUs: flags.patience,
+    signal,
+  };
+}
+
+/** Options of everything that dials. */
+export interface TrustFlags {
+  readonly pin?: string;
+  readonly acceptNew?: boolean;
+}
+
+/** Adds `--pin` and `--accept-new`. */
+export function addTrustOptions(command: Command): Command {
+  return command
+    .addOption(new Option("--pin <fingerprint>", "the other machine must have this key"))
+    .addOption(new Option("--accept-new", "trust a machine never seen before and remember its key"));
+}
+
+/** The library's options for the flags of a command that dials. */
+export function dialOptions(flags: NetworkFlags & TrustFlags, signal: AbortSignal): DialOptions {
+  return { ...networkOptions(flags, signal), pin: flags.pin, acceptNew: flags.acceptNew };
+}
+
+/** Options about what to do with what is there already, and what to leave out. */
+export interface TreeFlags {
+  readonly overwrite?: boolean;
+  readonly update?: boolean;
+  readonly checksum?: boolean;
+  readonly links?: boolean;
+  readonly sparse?: boolean;
+  readonly dryRun?: boolean;
+  readonly rules?: { include: boolean; pattern: string }[];
+}
+
+/** Adds `--overwrite`, `--update`, `--checksum`, `--links`, `--sparse`, `--dry-run`, `--include`, `--exclude`. */
+export function addTreeOptions(command: Command): Command {
+  const rules: { include: boolean; pattern: string }[] = [];
+  const rule = (include: boolean) => (pattern: string) => {
+    rules.push({ include, pattern });
+    command.setOptionValue("rules", rules);
+    return pattern;
+  };
+  return command
+    .option("--overwrite", "replace existing files, each at once (default: refuse them)")
+    .option("--update", "skip files with the same size and time, replace others")
+    .option("--checksum", "with --update: compare contents instead of times")
+    .option("--links", "transfer symbolic links as links (default: skip them with a notice)")
+    .option("--sparse", "leave runs of zeros as holes")
+    .option("--dry-run", "say what would happen, change nothing")
+    .addOption(
+      new Option("--include <pattern>", "transfer what matches; the first matching rule decides").argParser(
+        rule(true),
+      ),
+    )
+    .addOption(
+      new Option("--exclude <pattern>", "leave out what matches; may be repeated").argParser(rule(false)),
+    );
+}
+
+/** The library's options for the flags of a command that moves trees. */
+export function treeOptions(flags: TreeFlags): PushOptions {
+  const { overwrite, update, checksum, links, sparse, dryRun, rules } = flags;
+  return { overwrite, update, checksum, links, sparse, dryRun, rules };
 }

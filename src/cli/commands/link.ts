@@ -19,7 +19,7 @@ interface LinkValues {
 }
 
 /** The command, without a parent. */
-export function linkCommand(): Command {
+export function command(): Command {
   const command = new Command("link")
     .description("pass UDP datagrams on as a bad network would: lossy, slow, jittery, reordering, rebinding")
     .argument("<listen>", "PORT or HOST:PORT to listen on (a bare port listens on this machine only)")

@@ -1,0 +1,42 @@
+/** `get()`: pull files and trees from a peer. */
+import { resolve } from "node:path";
+import { GodwitError } from "../base/errors.ts";
+import type { DialOptions } from "./options.ts";
+import { runSession } from "./run-session.ts";
+import { engineOptions, type PushOptions } from "./send.ts";
+import { parseTarget } from "./target.ts";
+import { startTransfer, type Transfer } from "./transfer.ts";
+
+/** Options of `get`. */
+export interface GetOptions extends DialOptions, PushOptions {
+  /** Directory to put everything into; made when it is missing. Default: the current one. */
+  readonly into?: string | undefined;
+}
+
+/**
+ * Pulls files and trees. The result is there when every file is verified, flushed and has its final name.
+ *
+ * @param from - `HOST[:PORT]/PATH`, or several of the same machine.
+ */
+export function get(from: string | readonly string[], options: GetOptions = {}): Transfer {
+  return startTransfer(async (context) => {
+    const targets = (typeof from === "string" ? [from] : from).map(parseTarget);
+    const target = targets[0];
+    if (target === undefined) throw new GodwitError("USAGE", "nothing to get: name at least one HOST/PATH");
+    if (targets.some(({ address }) => address !== target.address)) {
+      throw new GodwitError("USAGE", "one get talks to one machine; run one for each");
+    }
+    return await runSession(
+      target,
+      {
+        mode: "pull",
+        paths: targets.map(({ path }) => path.replace(/\/+$/, "")),
+        into: resolve(options.into ?? "."),
+        options: engineOptions(options),
+        rules: options.rules ?? [],
+      },
+      options,
+      context,
+    );
+  });
+}

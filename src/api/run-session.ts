@@ -1,0 +1,71 @@
+/** Runs one client session on a dialled connection: what `send`, `get` and `list` have in common. */
+import { printable } from "../files/printable.ts";
+import { monotonicNowUs } from "../node/clock.ts";
+import { loadBlake3 } from "../node/hash.ts";
+import type { Host } from "../node/host.ts";
+import type { Connection } from "../transport/connection.ts";
+import { ClientSession, type ClientRequest } from "../transfer/client-session.ts";
+import { dial } from "./dial.ts";
+import type { DialOptions } from "./options.ts";
+import { pathReport } from "./path-report.ts";
+import type { Target } from "./target.ts";
+import { transferResult, type TransferContext, type TransferResult } from "./transfer.ts";
+
+/** Joins something of the host's, such as a stream, to a session; returns what undoes it. */
+export type SessionAttachment = (session: ClientSession, host: Host, connection: Connection) => () => void;
+
+/**
+ * Dials, runs the request to its end, and closes.
+ *
+ * @throws GodwitError what `dial` throws, and the code of a transfer that failed as a whole.
+ */
+export async function runSession(
+  target: Target,
+  request: ClientRequest,
+  options: DialOptions,
+  context: TransferContext,
+  attach?: SessionAttachment,
+): Promise<TransferResult> {
+  const hash = await loadBlake3();
+  const startedUs = monotonicNowUs();
+  const { host, connection, fingerprint } = await dial(target, options, (event) => context.emit(event));
+  const isCapped = options.rateBytesPerSecond !== undefined;
+  const measure = (): ReturnType<typeof pathReport> =>
+    pathReport(connection.statistics(monotonicNowUs()), isCapped);
+  context.reportPath(measure);
+  const session = new ClientSession(
+    {
+      hash,
+      peerKey: connection.peerIdentity ?? new Uint8Array(32),
+      peerFingerprint: fingerprint,
+      peerAddress: target.address,
+      umask: process.umask(),
+    },
+    request,
+    monotonicNowUs(),
+  );
+  const abort = (): void => {
+    session.cancel("INTERRUPTED", "interrupted; run the same command to resume", monotonicNowUs());
+    host.wake();
+  };
+  options.signal?.addEventListener("abort", abort, { once: true });
+  let detach: (() => void) | undefined;
+  try {
+    const outcome = host.run(connection, session, true);
+    detach = attach?.(session, host, connection);
+    if (options.signal?.aborted === true) abort();
+    const ended = await outcome;
+    const facts = {
+      root: "",
+      seconds: (monotonicNowUs() - startedUs) / 1e6,
+      peer: { fingerprint, address: printable(target.address) },
+      path: measure(),
+    };
+    await host.closing(connection);
+    return transferResult(ended, facts);
+  } finally {
+    options.signal?.removeEventListener("abort", abort);
+    detach?.();
+    host.close();
+  }
+}

@@ -1,0 +1,283 @@
+/** `serve()`: receive into a directory and hand out from it. */
+import { statSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+import { join, resolve } from "node:path";
+import { ERRORS, GodwitError } from "../base/errors.ts";
+import { parseSafePath } from "../files/safe-path.ts";
+import { printable } from "../files/printable.ts";
+import { monotonicNowUs } from "../node/clock.ts";
+import { nodeCryptoProvider } from "../node/crypto/provider.ts";
+import { loadBlake3 } from "../node/hash.ts";
+import { Host } from "../node/host.ts";
+import { formatAddress } from "../node/sockets/address-text.ts";
+import { openSocket } from "../node/sockets/open.ts";
+import { homeDirectory } from "../node/stores/home.ts";
+import { loadIdentity } from "../node/stores/identity.ts";
+import { KnownPeers, type KnownPeer } from "../node/stores/known-peers.ts";
+import type { Connection } from "../transport/connection.ts";
+import { fingerprintOf } from "../transport/fingerprint.ts";
+import { ServerSession } from "../transfer/server-session.ts";
+import type { TransferOutcome } from "../transfer/tally.ts";
+import { makeEndpoint } from "./endpoint.ts";
+import { EventStream } from "./event-stream.ts";
+import type { NetworkOptions } from "./options.ts";
+import { pathReport } from "./path-report.ts";
+import { DEFAULT_PORT, parseListen } from "./target.ts";
+import { asGodwitError, type TransferResult, type TransferUpdate } from "./transfer.ts";
+
+/** Options of `serve`. */
+export interface ServeOptions extends NetworkOptions {
+  /** Directory to receive into and to hand out from. Default: the current one. It must exist. */
+  readonly directory?: string | undefined;
+  /** `[HOST]:PORT`; port 0 asks the system for one. Default: all addresses, port 4639. */
+  readonly listen?: string | undefined;
+  /** Let unknown peers in. They are still encrypted and identified. */
+  readonly open?: boolean | undefined;
+  /** Only hand out. */
+  readonly readOnly?: boolean | undefined;
+  /** Only receive. */
+  readonly writeOnly?: boolean | undefined;
+  /** End after one transfer. */
+  readonly once?: boolean | undefined;
+}
+
+/** A peer of a server. */
+export interface ServedPeer {
+  readonly fingerprint: string;
+  readonly address: string;
+  /** The program it runs, as it says. */
+  readonly agent: string;
+}
+
+/** What a server tells. */
+export type ServerUpdate =
+  | { readonly type: "peer-refused"; readonly fingerprint: string }
+  | { readonly type: "peer-connected"; readonly connection: number; readonly peer: ServedPeer }
+  | {
+      readonly type: "peer-event";
+      readonly connection: number;
+      readonly peer: ServedPeer;
+      readonly event: TransferUpdate;
+    }
+  | {
+      readonly type: "peer-transfer-ended";
+      readonly connection: number;
+      readonly peer: ServedPeer;
+      readonly result: ServedTransfer;
+    };
+
+/** How one transfer with a peer ended. */
+export interface ServedTransfer extends Omit<TransferResult, "result"> {
+  readonly result: "complete" | "partial" | "failed";
+  /** The failure's code and sentence when the transfer failed as a whole. */
+  readonly error: GodwitError | undefined;
+}
+
+/** A running server. */
+export interface Server extends AsyncIterable<ServerUpdate> {
+  readonly fingerprint: string;
+  readonly port: number;
+  /** `HOST:PORT` forms under which others can reach it, best first. */
+  readonly addresses: readonly string[];
+  /** What carries the packets: `dgram` or `native (...)`. */
+  readonly socket: string;
+  /** Settles when the server ended: with the last transfer for `once`, else with `undefined`; rejects when it broke. */
+  readonly ended: Promise<ServedTransfer | undefined>;
+  /** Ends the server: running transfers are interrupted, their peers told, their state kept. */
+  close(): Promise<void>;
+}
+
+/** Addresses of this machine that others may use, the ones of this machine only last. */
+function reachableAddresses(local: string, port: number): string[] {
+  const shown = (address: string): string =>
+    address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+  if (local !== "::" && local !== "0.0.0.0") return [shown(local)];
+  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  const usable = all.filter(({ address }) => !address.startsWith("fe80:"));
+  return [...usable.filter(({ internal }) => !internal), ...usable.filter(({ internal }) => internal)].map(
+    ({ address }) => shown(address),
+  );
+}
+
+/** Re-reads the store: `godwit peers trust` beside a running server shall count at once. */
+function authorised(home: string, fingerprint: string): KnownPeer | undefined {
+  const peer = KnownPeers.load(home).byFingerprint(fingerprint);
+  return peer !== undefined && (peer.mayRead || peer.mayWrite) ? peer : undefined;
+}
+
+/**
+ * Starts a server.
+ *
+ * @throws GodwitError PORT_IN_USE, USAGE, CONFIGURATION, NOT_FOUND or DESTINATION_SPECIAL when it cannot start.
+ */
+export async function serve(options: ServeOptions = {}): Promise<Server> {
+  if (options.readOnly === true && options.writeOnly === true) {
+    throw new GodwitError("USAGE", "read-only and write-only exclude each other; choose one");
+  }
+  const directory = resolve(options.directory ?? ".");
+  checkDirectory(directory, options.directory ?? ".");
+  const listen = parseListen(options.listen ?? `:${DEFAULT_PORT}`);
+  const crypto = nodeCryptoProvider();
+  const home = homeDirectory(options.home);
+  const identity = loadIdentity(home, crypto);
+  const hash = await loadBlake3();
+  const socket = await openSocket({
+    port: listen.port,
+    ...(listen.host === undefined ? {} : { host: listen.host }),
+  });
+  const events = new EventStream<ServerUpdate>();
+  const running = new Map<Connection, ServerSession>();
+  let nextConnection = 1;
+  let isEnding = false;
+  let settleEnd: (result: ServedTransfer | undefined) => void = () => undefined;
+  let failEnd: (error: Error) => void = () => undefined;
+  const ended = new Promise<ServedTransfer | undefined>((resolveEnd, rejectEnd) => {
+    settleEnd = resolveEnd;
+    failEnd = rejectEnd;
+  });
+  ended.catch(() => undefined);
+
+  const verifyPeer = (publicKey: Uint8Array): GodwitError | undefined => {
+    const fingerprint = fingerprintOf(publicKey, crypto);
+    if (options.open === true || authorised(home, fingerprint) !== undefined) return undefined;
+    events.emit({ type: "peer-refused", fingerprint });
+    return new GodwitError(
+      "NOT_AUTHORIZED",
+      `this machine does not let you in: run there godwit peers trust ${fingerprint}, or serve with --open`,
+    );
+  };
+  const endpoint = makeEndpoint(identity, crypto, options, { verifyPeer });
+
+  const finish = async (result: ServedTransfer | undefined): Promise<void> => {
+    if (isEnding) return;
+    isEnding = true;
+    endpoint.stopAccepting();
+    const nowUs = monotonicNowUs();
+    for (const session of running.values()) {
+      session.cancel(
+        "INTERRUPTED",
+        "the server was ended; run the same command to resume when it is back",
+        nowUs,
+      );
+    }
+    host.wake();
+    await Promise.all([...running.keys()].map((connection) => host.closing(connection)));
+    host.close();
+    events.end();
+    settleEnd(result);
+  };
+
+  const accept = (connection: Connection): void => {
+    const number = nextConnection++;
+    const publicKey = connection.peerIdentity ?? new Uint8Array(32);
+    const fingerprint = fingerprintOf(publicKey, crypto);
+    const known = authorised(home, fingerprint);
+    const peer: ServedPeer = {
+      fingerprint,
+      address: formatAddress(connection.peerAddress),
+      agent: printable(connection.peerParameters?.agent ?? ""),
+    };
+    const startedUs = monotonicNowUs();
+    let isTransfer = false;
+    host.watch(connection, (event) => {
+      isTransfer ||= event.type === "transfer-started";
+      events.emit({ type: "peer-event", connection: number, peer, event });
+    });
+    events.emit({ type: "peer-connected", connection: number, peer });
+    const below = known?.directory === undefined ? undefined : parseSafePath(known.directory);
+    const session = new ServerSession(
+      {
+        hash,
+        peerKey: publicKey,
+        peerFingerprint: fingerprint,
+        peerAddress: peer.address,
+        umask: process.umask(),
+      },
+      {
+        location: below === undefined ? directory : join(directory, ...below.components),
+        canRead: options.writeOnly !== true && (options.open === true || known?.mayRead === true),
+        canWrite: options.readOnly !== true && (options.open === true || known?.mayWrite === true),
+        keepsExisting: false,
+      },
+    );
+    running.set(connection, session);
+    const timer = setInterval(() => {
+      if (!events.hasReaders || !isTransfer) return;
+      const report = pathReport(connection.statistics(monotonicNowUs()));
+      events.emit({ type: "peer-event", connection: number, peer, event: { type: "path-measured", report } });
+    }, 200);
+    void host.run(connection, session, false).then(async (outcome) => {
+      clearInterval(timer);
+      if (isTransfer) {
+        const result = servedTransfer(outcome, {
+          seconds: (monotonicNowUs() - startedUs) / 1e6,
+          peer: { fingerprint, address: peer.address },
+          path: pathReport(connection.statistics(monotonicNowUs())),
+        });
+        events.emit({ type: "peer-transfer-ended", connection: number, peer, result });
+        await host.closing(connection);
+        running.delete(connection);
+        if (options.once === true) await finish(result);
+      } else {
+        await host.closing(connection);
+        running.delete(connection);
+      }
+    });
+  };
+
+  const host: Host = new Host(socket, endpoint, accept, (error) => failEnd(asGodwitError(error)));
+  const abort = (): void => void finish(undefined);
+  if (options.signal?.aborted === true) abort();
+  options.signal?.addEventListener("abort", abort, { once: true });
+  const local = formatAddress(socket.localAddress);
+  const port = Number(local.slice(local.lastIndexOf(":") + 1));
+  const localHost = local.slice(0, local.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+  return {
+    fingerprint: identity.fingerprint,
+    port,
+    addresses: reachableAddresses(localHost, port),
+    socket: socket.description,
+    ended,
+    close: () => finish(undefined),
+    [Symbol.asyncIterator]: () => events[Symbol.asyncIterator](),
+  };
+}
+
+function checkDirectory(directory: string, name: string): void {
+  let isDirectory: boolean;
+  try {
+    isDirectory = statSync(directory).isDirectory();
+  } catch (cause) {
+    throw new GodwitError("NOT_FOUND", `there is no directory ${printable(name)} to serve; make it first`, {
+      path: name,
+      cause,
+    });
+  }
+  if (!isDirectory) {
+    throw new GodwitError("DESTINATION_SPECIAL", `${printable(name)} is not a directory; name one to serve`, {
+      path: name,
+    });
+  }
+}
+
+function servedTransfer(
+  outcome: TransferOutcome,
+  facts: Pick<TransferResult, "seconds" | "peer" | "path">,
+): ServedTransfer {
+  const { code } = outcome;
+  const isFailed = code !== undefined && code !== "PARTIAL";
+  return {
+    ...facts,
+    root: "",
+    result: code === undefined ? "complete" : isFailed ? "failed" : "partial",
+    exit: code === undefined ? 0 : ERRORS[code].exit,
+    error: isFailed ? new GodwitError(code, outcome.text, { peer: facts.peer.address }) : undefined,
+    files: outcome.files,
+    directories: outcome.directories,
+    links: outcome.links,
+    unchangedFiles: outcome.unchangedFiles,
+    bytes: outcome.bytes,
+    resumedBytes: outcome.resumedBytes,
+    failures: outcome.failures,
+  };
+}

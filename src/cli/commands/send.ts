@@ -1,0 +1,70 @@
+/** `godwit send`: push files and trees. */
+import { basename } from "node:path";
+import { Command } from "commander";
+import { send, type SendOptions, type StreamSource } from "../../api/send.ts";
+import { GodwitError } from "../../base/errors.ts";
+import { dialAsking } from "../ask-trust.ts";
+import { follow, reportFailure, resultEvent } from "../follow.ts";
+import {
+  addCommonOptions,
+  addNetworkOptions,
+  addTreeOptions,
+  addTrustOptions,
+  dialOptions,
+  treeOptions,
+  type NetworkFlags,
+  type TreeFlags,
+  type TrustFlags,
+} from "../options.ts";
+import { Output } from "../output.ts";
+import { watchSignals } from "../signals.ts";
+
+type SendFlags = NetworkFlags & TreeFlags & TrustFlags & { readonly to: string; readonly name?: string };
+
+/** The command. */
+export function command(): Command {
+  const base = new Command("godwit send")
+    .description(
+      "Push files and trees. Ends with status 0 only when every file is verified, flushed and named at the receiver.",
+    )
+    .argument("<path...>", "files and directories; - sends standard input, with --name")
+    .requiredOption("--to <host>", "HOST[:PORT][/DIR] or @name[/DIR]")
+    .option("--name <name>", "name for standard input at the receiver");
+  return addCommonOptions(addNetworkOptions(addTrustOptions(addTreeOptions(base)))).action(run);
+}
+
+function sourceFrom(paths: readonly string[], name: string | undefined): readonly string[] | StreamSource {
+  if (!paths.includes("-")) {
+    if (name !== undefined) throw new GodwitError("USAGE", "--name goes with - (standard input) only");
+    return paths;
+  }
+  if (paths.length > 1)
+    throw new GodwitError("USAGE", "- (standard input) is sent by itself, without other paths");
+  if (name === undefined || name === "" || basename(name) !== name) {
+    throw new GodwitError("USAGE", "standard input needs a file name: --name NAME");
+  }
+  return { stream: process.stdin, name };
+}
+
+async function run(paths: string[], flags: SendFlags): Promise<void> {
+  const output = new Output(flags);
+  const signals = watchSignals();
+  const startedAt = performance.now();
+  try {
+    const source = sourceFrom(paths, flags.name);
+    const options: SendOptions = {
+      ...dialOptions(flags, signals.signal),
+      ...treeOptions(flags),
+      to: flags.to,
+    };
+    const result = await dialAsking(options, output, (trusted) =>
+      follow(send(source, { ...options, ...trusted }), output, "sent", flags.stats === true),
+    );
+    output.json(resultEvent(result));
+    process.exitCode = result.exit;
+  } catch (error) {
+    reportFailure(error, output, startedAt, signals.exitStatus());
+  }
+  // Standard input may still be open: nothing is left to do with it.
+  process.stdin.unref?.();
+}

@@ -1,0 +1,149 @@
+/** `godwit serve`: receive into a directory and hand out from it. */
+import { Command } from "commander";
+import { serve, type ServerUpdate } from "../../api/serve.ts";
+import { formatBytes, formatDuration, formatRate } from "../../base/units.ts";
+import { jsonEvent, reportFailure } from "../follow.ts";
+import { addCommonOptions, addNetworkOptions, networkOptions, type NetworkFlags } from "../options.ts";
+import { shown, Output } from "../output.ts";
+import { watchSignals } from "../signals.ts";
+
+interface ServeFlags extends NetworkFlags {
+  readonly listen?: string;
+  readonly once?: boolean;
+  readonly open?: boolean;
+  readonly readOnly?: boolean;
+  readonly writeOnly?: boolean;
+}
+
+/** The command. */
+export function command(): Command {
+  const base = new Command("godwit serve")
+    .description("Receive into a directory and hand out from it. Known peers only, unless --open.")
+    .argument("[dir]", "directory to serve", ".")
+    .option(
+      "--listen <where>",
+      "[HOST]:PORT to listen on; port 0 asks for a free one (default: all addresses, 4639)",
+    )
+    .option("--once", "end after one transfer, with its exit status")
+    .option("--open", "let unknown peers in (still encrypted)")
+    .option("--read-only", "hand out only")
+    .option("--write-only", "receive only");
+  return addCommonOptions(addNetworkOptions(base)).action(run);
+}
+
+async function run(directory: string, flags: ServeFlags): Promise<void> {
+  const output = new Output(flags);
+  const signals = watchSignals();
+  const startedAt = performance.now();
+  try {
+    const server = await serve({
+      ...networkOptions(flags, signals.signal),
+      directory,
+      listen: flags.listen,
+      open: flags.open,
+      once: flags.once,
+      readOnly: flags.readOnly,
+      writeOnly: flags.writeOnly,
+    });
+    const { fingerprint, port, addresses } = server;
+    output.json({ event: "listening", port, addresses, fingerprint, socket: server.socket });
+    if (!output.wantsJson) sayWelcome(output, directory, flags, fingerprint, addresses, port);
+    for await (const update of server) handle(update, output);
+    const last = await server.ended;
+    const interrupted = signals.exitStatus();
+    process.exitCode = interrupted ?? last?.exit ?? 0;
+    if (last !== undefined) {
+      output.json({
+        event: "result",
+        result: last.result,
+        exit: last.exit,
+        files: last.files,
+        bytes: last.bytes,
+        wireBytes: last.path.wireBytes,
+        retransmittedBytes: last.path.retransmittedBytes,
+        resumedBytes: last.resumedBytes,
+        seconds: last.seconds,
+        peers: [
+          { id: last.peer.fingerprint, address: last.peer.address, result: last.result, exit: last.exit },
+        ],
+        errors:
+          last.error === undefined
+            ? last.failures
+            : [{ path: last.error.path ?? "", code: last.error.code, text: last.error.message }],
+      });
+    }
+  } catch (error) {
+    reportFailure(error, output, startedAt, signals.exitStatus());
+  }
+}
+
+function sayWelcome(
+  output: Output,
+  directory: string,
+  flags: ServeFlags,
+  fingerprint: string,
+  addresses: readonly string[],
+  port: number,
+): void {
+  const best = (addresses[0] ?? `HOST:${port}`).replace(/:4639$/, "");
+  output.say(`serving ${directory} on UDP port ${port}: ${addresses.slice(0, 4).join(", ")}`);
+  output.say(`fingerprint ${fingerprint}`);
+  if (flags.open === true) output.say("open to everybody who can reach this port");
+  else
+    output.say(
+      "known peers only; let one in with: godwit peers trust FINGERPRINT (godwit id prints it there)",
+    );
+  if (flags.readOnly !== true)
+    output.say(`to send here:  godwit send FILE --to ${best} --pin ${fingerprint}`);
+  if (flags.writeOnly !== true) output.say(`to get:        godwit get ${best}/NAME --pin ${fingerprint}`);
+}
+
+function handle(update: ServerUpdate, output: Output): void {
+  switch (update.type) {
+    case "peer-refused":
+      output.json({ event: "peer-refused", fingerprint: update.fingerprint });
+      if (!output.wantsJson) {
+        output.say(
+          `refused unknown peer ${update.fingerprint}; to let it in: godwit peers trust ${update.fingerprint}`,
+        );
+      }
+      return;
+    case "peer-connected":
+      output.json({ event: "peer-connected", connection: update.connection, peer: update.peer });
+      return;
+    case "peer-event": {
+      if (output.wantsJson) {
+        const event = jsonEvent(update.event);
+        if (event !== undefined) output.json({ ...event, connection: update.connection });
+        return;
+      }
+      const { event, peer } = update;
+      if (event.type === "file-failed")
+        output.error(`${peer.address} ${shown(event.path)}: ${shown(event.text)}`);
+      return;
+    }
+    case "peer-transfer-ended": {
+      const { result, peer, connection } = update;
+      output.json({
+        event: "transfer-ended",
+        connection,
+        peer,
+        result: result.result,
+        exit: result.exit,
+        files: result.files,
+        bytes: result.bytes,
+        seconds: result.seconds,
+      });
+      if (output.wantsJson) return;
+      const who = `${peer.address} (${peer.fingerprint})`;
+      if (result.error !== undefined) {
+        output.error(`${who}: ${shown(result.error.message)}`);
+        return;
+      }
+      const rate = result.seconds > 0 ? formatRate(result.bytes / result.seconds) : "";
+      output.say(
+        `${who}: ${result.result}, ${result.files} files, ${formatBytes(result.bytes)} in ${formatDuration(result.seconds * 1e6)} (${rate})`,
+      );
+    }
+  }
+}

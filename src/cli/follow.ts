@@ -1,0 +1,220 @@
+/** Shows a running transfer: progress for people, JSON lines for scripts, and the last word for both. */
+import type { PathReport } from "../api/path-report.ts";
+import type { Transfer, TransferResult, TransferUpdate } from "../api/transfer.ts";
+import { ERRORS, GodwitError } from "../base/errors.ts";
+import { formatDuration } from "../base/units.ts";
+import { shown, type Output } from "./output.ts";
+import { RateMeter } from "./render/rate-meter.ts";
+import type { ProgressView } from "./render/progress-line.ts";
+import { pathLine, verdictLine } from "./render/verdict.ts";
+
+/** Keeps what the progress line shows. */
+export class ProgressFollower {
+  private readonly output: Output;
+  private readonly meter = new RateMeter();
+  private view: ProgressView;
+  private hasStarted = false;
+
+  constructor(output: Output, label: string) {
+    this.output = output;
+    this.view = {
+      label,
+      verifiedBytes: 0,
+      totalBytes: undefined,
+      committedFiles: 0,
+      totalFiles: undefined,
+      rateBytesPerSecond: 0,
+      smoothedRttUs: undefined,
+      lossFraction: undefined,
+    };
+  }
+
+  /** Takes an update: says what a person wants to know at once, and renews the line. */
+  handle(update: TransferUpdate): void {
+    const { output } = this;
+    switch (update.type) {
+      case "transfer-resumed":
+        if (update.isWhole || update.totalBytes > 0) {
+          const share = (100 * update.haveBytes) / Math.max(update.totalBytes, 1);
+          const what = update.isWhole ? "" : `${shown(update.path)} `;
+          output.say(`${what}resumed at ${(Math.floor(share * 10) / 10).toFixed(1)} %`);
+        }
+        return;
+      case "file-restarted":
+        output.say(`${shown(update.path)} starts again: ${shown(update.reason)}`);
+        return;
+      case "file-failed":
+        output.error(`${shown(update.path)}: ${shown(update.text)}`);
+        return;
+      case "file-skipped":
+        output.say(`skipped ${shown(update.path)}: ${shown(update.reason)}`);
+        return;
+      case "path-silent":
+        output.say(`no answer for ${formatDuration(update.sinceUs)}, trying on`);
+        return;
+      case "path-returned":
+        output.say(`the path is back after ${formatDuration(update.afterUs)}`);
+        return;
+      case "socket-degraded":
+        output.say(`${update.feature} is off on this path: ${update.reason}`);
+        return;
+      case "progress":
+        this.hasStarted = true;
+        this.view = {
+          ...this.view,
+          verifiedBytes: update.verifiedBytes,
+          totalBytes: update.totalBytes,
+          committedFiles: update.committedFiles,
+          totalFiles: update.totalFiles,
+          rateBytesPerSecond: this.meter.add(update.verifiedBytes - update.resumedBytes, performance.now()),
+        };
+        break;
+      case "path-measured":
+        this.view = {
+          ...this.view,
+          smoothedRttUs: update.report.smoothedRttUs,
+          lossFraction: update.report.lossFraction,
+        };
+        break;
+      default:
+        return;
+    }
+    if (this.hasStarted) output.progress(this.view);
+  }
+}
+
+/** The events that JSON lines leave out unless asked: one for each chunk would be the bulk of the output. */
+const VERBOSE_EVENTS: ReadonlySet<string> = new Set(["chunk-verified", "recovery-updated"]);
+
+/** A JSON line for an update. */
+export function jsonEvent(update: TransferUpdate): (Record<string, unknown> & { event: string }) | undefined {
+  if (VERBOSE_EVENTS.has(update.type)) return undefined;
+  const { type, ...fields } = update;
+  return { event: type, ...fields };
+}
+
+/** The last JSON line of a command that moved data. */
+export function resultEvent(result: TransferResult): Record<string, unknown> & { event: string } {
+  return {
+    event: "result",
+    result: result.result,
+    exit: result.exit,
+    files: result.files,
+    bytes: result.bytes,
+    wireBytes: result.path.wireBytes,
+    retransmittedBytes: result.path.retransmittedBytes,
+    resumedBytes: result.resumedBytes,
+    seconds: result.seconds,
+    root: result.root,
+    path: result.path,
+    peers: [
+      {
+        id: result.peer.fingerprint,
+        address: result.peer.address,
+        result: result.result,
+        exit: result.exit,
+      },
+    ],
+    errors: result.failures,
+  };
+}
+
+/** The last JSON line of a command that failed. */
+export function failureEvent(
+  error: GodwitError,
+  seconds: number,
+): Record<string, unknown> & { event: string } {
+  const peers =
+    error.peer === undefined ? [] : [{ id: "", address: error.peer, result: "failed", exit: error.exit }];
+  return {
+    event: "result",
+    result: "failed",
+    exit: error.exit,
+    files: 0,
+    bytes: 0,
+    wireBytes: 0,
+    retransmittedBytes: 0,
+    resumedBytes: 0,
+    seconds,
+    peers,
+    errors: [{ path: error.path ?? "", code: error.code, text: error.message }],
+  };
+}
+
+/** Follows a transfer to its end and says how it went. @throws GodwitError when it failed as a whole. */
+export async function follow(
+  transfer: Transfer,
+  output: Output,
+  verb: "sent" | "received",
+  wantsStats: boolean,
+): Promise<TransferResult> {
+  const follower = new ProgressFollower(output, verb === "sent" ? "send" : "get");
+  try {
+    for await (const update of transfer) {
+      if (output.wantsJson) {
+        const event = jsonEvent(update);
+        if (event !== undefined) output.json(event);
+      }
+      follower.handle(update);
+    }
+    const result = await transfer.result;
+    output.endProgress();
+    sayVerdict(result, output, verb, wantsStats);
+    return result;
+  } finally {
+    output.endProgress();
+  }
+}
+
+function sayVerdict(
+  result: TransferResult,
+  output: Output,
+  verb: "sent" | "received",
+  wantsStats: boolean,
+): void {
+  if (output.wantsJson) return;
+  if (result.unchangedFiles > 0) output.say(`${result.unchangedFiles} files were there already`);
+  output.say(
+    verdictLine({
+      verb,
+      files: result.files,
+      bytes: result.bytes,
+      resumedBytes: result.resumedBytes,
+      seconds: result.seconds,
+      root: result.root,
+      peer: `${result.peer.address} (${result.peer.fingerprint})`,
+    }),
+  );
+  output.say(pathLine(result.path));
+  if (wantsStats) for (const line of statisticsLines(result.path)) output.say(line);
+  if (result.result === "partial") {
+    output.error(`${result.failures.length} of them failed; everything else is complete`);
+  }
+}
+
+/** The path explained, a fact a line. */
+export function statisticsLines(path: PathReport): string[] {
+  const total = Object.values(path.limitedUs).reduce((sum, us) => sum + us, 0);
+  const shares = Object.entries(path.limitedUs)
+    .filter(([, us]) => us > 0)
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([limit, us]) => `${limit} ${((100 * us) / Math.max(total, 1)).toFixed(0)} %`);
+  return [
+    `  controller ${path.controller}, window ${path.congestionWindowBytes} B, pacing ${(path.pacingRateBytesPerSecond / 125_000).toFixed(1)} Mbit/s, bandwidth ${(path.bandwidthBytesPerSecond / 125_000).toFixed(1)} Mbit/s`,
+    `  sent ${path.wireBytes} B, of it ${path.retransmittedBytes} B again; ${path.spuriousPackets} packets declared lost too early; ${path.reorderedPackets} received out of order`,
+    `  key updates ${path.keyUpdates}, path changes ${path.pathChanges}`,
+    `  time by limit: ${shares.join(", ")}`,
+  ];
+}
+
+/** Ends a command that failed: one sentence, or the last JSON line, and the exit status. */
+export function reportFailure(error: unknown, output: Output, startedAt: number, exitStatus?: number): void {
+  const failure =
+    error instanceof GodwitError
+      ? error
+      : new GodwitError("INTERNAL", error instanceof Error ? (error.stack ?? error.message) : String(error));
+  output.endProgress();
+  if (output.wantsJson) output.json(failureEvent(failure, (performance.now() - startedAt) / 1_000));
+  output.error(`godwit: ${failure.message}`);
+  process.exitCode = exitStatus ?? ERRORS[failure.code].exit;
+}

@@ -1,0 +1,87 @@
+/**
+ * Where a command says things: people read standard error, scripts read JSON lines on standard
+ * output, data goes to standard output. One place decides, so that no two kinds ever mix.
+ */
+import { SingleBar } from "cli-progress";
+import { printable } from "../files/printable.ts";
+import type { CommonOptions } from "./options.ts";
+import { progressLine, type ProgressView } from "./render/progress-line.ts";
+
+/** Redraws per second in a terminal. */
+const REDRAWS_PER_SECOND = 10;
+
+/** Seconds between progress lines where there is no terminal. */
+const PLAIN_LINE_SECONDS = 10;
+
+/** Output of one command. */
+export class Output {
+  private readonly isJson: boolean;
+  private readonly isQuiet: boolean;
+  private readonly isTerminal: boolean;
+  private bar: SingleBar | undefined;
+  private lastPlainAt = performance.now();
+
+  constructor(options: CommonOptions) {
+    this.isJson = options.json === true;
+    this.isQuiet = options.quiet === true;
+    this.isTerminal = process.stderr.isTTY && process.env["TERM"] !== "dumb";
+  }
+
+  /** Whether JSON lines were asked for. */
+  get wantsJson(): boolean {
+    return this.isJson;
+  }
+
+  /** A JSON line, when asked for. */
+  json(event: Readonly<Record<string, unknown>> & { readonly event: string }): void {
+    if (this.isJson) process.stdout.write(`${JSON.stringify(event)}\n`);
+  }
+
+  /** A line for a person, unless quiet. Peers' text in it must have passed `printable`. */
+  say(line: string): void {
+    if (this.isQuiet) return;
+    this.error(line);
+  }
+
+  /** A line for a person, quiet or not. */
+  error(line: string): void {
+    const { bar } = this;
+    if (bar !== undefined && this.isTerminal) process.stderr.write(`\r\u001b[K${line}\n`);
+    else process.stderr.write(`${line}\n`);
+  }
+
+  /** Shows or renews the progress line. */
+  progress(view: ProgressView): void {
+    if (this.isQuiet || this.isJson) return;
+    if (!this.isTerminal) {
+      const now = performance.now();
+      if (now - this.lastPlainAt < PLAIN_LINE_SECONDS * 1_000) return;
+      this.lastPlainAt = now;
+      process.stderr.write(`${progressLine(view, 200)}\n`);
+      return;
+    }
+    if (this.bar === undefined) {
+      this.bar = new SingleBar({
+        format: (_options, _params, payload: { view: ProgressView }) =>
+          progressLine(payload.view, (process.stderr.columns ?? 80) - 1),
+        stream: process.stderr,
+        fps: REDRAWS_PER_SECOND,
+        clearOnComplete: true,
+        hideCursor: true,
+        gracefulExit: false,
+      });
+      this.bar.start(1, 0, { view });
+    } else this.bar.update(0, { view });
+  }
+
+  /** Takes the progress line away. */
+  endProgress(): void {
+    this.bar?.stop();
+    this.bar = undefined;
+  }
+}
+
+/** A peer's or a file's text, safe for a terminal. */
+export function shown(text: string): string {
+  return printable(text);
+}

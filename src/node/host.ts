@@ -1,0 +1,206 @@
+/**
+ * One UDP socket with everything that lives on it: the endpoint, its connections, their transfer
+ * sessions, and the disk that works for them. What `serve`, `send`, `get` and `ping` stand on.
+ */
+import { assert } from "../base/assert.ts";
+import type { GodwitEvent } from "../events/event.ts";
+import type { Connection } from "../transport/connection.ts";
+import type { Endpoint } from "../transport/endpoint.ts";
+import type { DatagramSocket } from "../transport/socket.ts";
+import { SessionBinding } from "../transfer/session-binding.ts";
+import type { TransferSession } from "../transfer/session.ts";
+import type { TransferOutcome } from "../transfer/tally.ts";
+import { Driver } from "./driver.ts";
+import { monotonicNowUs } from "./clock.ts";
+import { NodeDisk } from "./disk/node-disk.ts";
+
+/** Told what a connection and its session observed. */
+export type EventHandler = (event: GodwitEvent) => void;
+
+/** A connection that somebody waits for. */
+interface Watched {
+  readonly connection: Connection;
+  readonly onEvent: EventHandler;
+  binding: SessionBinding | undefined;
+  disk: NodeDisk | undefined;
+  onEstablished: (() => void) | undefined;
+  onOutcome: ((outcome: TransferOutcome) => void) | undefined;
+  onClosing: (() => void) | undefined;
+  onTurn: ((nowUs: number) => void) | undefined;
+}
+
+/** Carries connections and sessions of one socket. */
+export class Host {
+  private readonly endpoint: Endpoint;
+  private readonly driver: Driver;
+  private readonly watched = new Set<Watched>();
+  private readonly onAccepted: ((connection: Connection) => void) | undefined;
+  private readonly onFailed: (error: Error) => void;
+  /** What broke the host, once something did. */
+  failure: Error | undefined;
+  readonly socket: DatagramSocket;
+
+  /**
+   * @param onAccepted - Called for each connection a peer opened; it must watch or close it.
+   * @param onFailed - Called once when the socket is lost.
+   */
+  constructor(
+    socket: DatagramSocket,
+    endpoint: Endpoint,
+    onAccepted: ((connection: Connection) => void) | undefined,
+    onFailed: (error: Error) => void,
+  ) {
+    this.socket = socket;
+    this.endpoint = endpoint;
+    this.onAccepted = onAccepted;
+    this.onFailed = onFailed;
+    this.driver = new Driver(
+      socket,
+      {
+        handleDatagrams: (batch, nowUs) => endpoint.handleDatagrams(batch, nowUs),
+        handleTimeout: (nowUs) => endpoint.handleTimeout(nowUs),
+        pollTransmit: (batch, nowUs) => endpoint.pollTransmit(batch, nowUs),
+        nextTimeoutUs: () => this.nextTimeoutUs(),
+      },
+      (nowUs) => this.react(nowUs),
+      (error) => this.fail(error),
+    );
+    this.driver.start();
+  }
+
+  /** Asks for a turn: something was changed from outside. */
+  wake(): void {
+    this.driver.wake();
+  }
+
+  /** Follows a connection: its events, and its becoming established. */
+  watch(connection: Connection, onEvent: EventHandler): void {
+    this.watched.add({
+      connection,
+      onEvent,
+      binding: undefined,
+      disk: undefined,
+      onEstablished: undefined,
+      onOutcome: undefined,
+      onClosing: undefined,
+      onTurn: undefined,
+    });
+    this.wake();
+  }
+
+  /** Resolves when a watched connection is established, or over before that. */
+  established(connection: Connection): Promise<void> {
+    const watched = this.find(connection);
+    return new Promise((resolve) => {
+      watched.onEstablished = resolve;
+      this.wake();
+    });
+  }
+
+  /** Resolves when a watched connection was closed by either side, its last packets handed to the socket. */
+  closing(connection: Connection): Promise<void> {
+    const watched = this.look(connection);
+    return new Promise((resolve) => {
+      if (watched === undefined) resolve();
+      // The turn that closed the connection also sends its CLOSE: wait for the end of that turn.
+      else watched.onClosing = () => setImmediate(resolve);
+      this.wake();
+    });
+  }
+
+  /** Calls `onTurn` in each turn, before the session of a watched connection is looked at. */
+  eachTurn(connection: Connection, onTurn: (nowUs: number) => void): void {
+    this.find(connection).onTurn = onTurn;
+    this.wake();
+  }
+
+  /** Runs a session on a watched connection; resolves with its outcome. */
+  run(connection: Connection, session: TransferSession, opensStream: boolean): Promise<TransferOutcome> {
+    const watched = this.find(connection);
+    watched.binding = new SessionBinding(connection, session, opensStream);
+    watched.disk = new NodeDisk((id, result) => {
+      session.handleDiskResult(id, result, monotonicNowUs());
+      this.wake();
+    });
+    return new Promise((resolve) => {
+      watched.onOutcome = resolve;
+      this.wake();
+    });
+  }
+
+  /** Stops at once. Connections that are still open are not told. */
+  close(): void {
+    this.driver.close();
+    for (const { disk } of this.watched) disk?.close();
+    this.watched.clear();
+  }
+
+  private look(connection: Connection): Watched | undefined {
+    for (const watched of this.watched) if (watched.connection === connection) return watched;
+    return undefined;
+  }
+
+  private find(connection: Connection): Watched {
+    const watched = this.look(connection);
+    assert(watched !== undefined, "the connection is watched");
+    return watched;
+  }
+
+  private fail(error: Error): void {
+    this.failure = error;
+    const nowUs = monotonicNowUs();
+    for (const watched of this.watched) {
+      watched.connection.close("INTERNAL", error.message, nowUs);
+      this.reactTo(watched, nowUs);
+    }
+    this.onFailed(error);
+  }
+
+  private nextTimeoutUs(): number | undefined {
+    let soonest = this.endpoint.nextTimeoutUs() ?? Number.POSITIVE_INFINITY;
+    for (const { binding } of this.watched) {
+      soonest = Math.min(soonest, binding?.nextTimeoutUs() ?? Number.POSITIVE_INFINITY);
+    }
+    return soonest === Number.POSITIVE_INFINITY ? undefined : soonest;
+  }
+
+  private react(nowUs: number): void {
+    for (const connection of this.endpoint.takeAccepted()) this.onAccepted?.(connection);
+    for (const watched of this.watched) this.reactTo(watched, nowUs);
+  }
+
+  private reactTo(watched: Watched, nowUs: number): void {
+    const { connection, binding, disk } = watched;
+    watched.onTurn?.(nowUs);
+    if (binding !== undefined && disk !== undefined) {
+      binding.pump(nowUs);
+      const { session } = binding;
+      if (session.hasDiskRequests) {
+        for (const request of session.takeDiskRequests()) disk.perform(request);
+      }
+      for (const event of session.takeEvents()) watched.onEvent(event);
+      if (session.outcome !== undefined && watched.onOutcome !== undefined) {
+        watched.onOutcome(session.outcome);
+        watched.onOutcome = undefined;
+      }
+    }
+    for (const event of connection.takeEvents()) watched.onEvent(event);
+    if (connection.state !== "handshaking" && watched.onEstablished !== undefined) {
+      watched.onEstablished();
+      watched.onEstablished = undefined;
+    }
+    const isOver = connection.state !== "handshaking" && connection.state !== "established";
+    if (
+      isOver &&
+      watched.onClosing !== undefined &&
+      (binding === undefined || binding.session.outcome !== undefined)
+    ) {
+      watched.onClosing();
+      watched.onClosing = undefined;
+    }
+    if (connection.state === "closed" && (binding === undefined || binding.isDone)) {
+      disk?.close();
+      this.watched.delete(watched);
+    }
+  }
+}
