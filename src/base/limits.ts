@@ -191,5 +191,11 @@ export const RULE_BYTES = 1_024;
 /** Times one chunk is fetched before its file is given up as unverifiable. */
 export const CHUNK_ATTEMPTS = 4;
 
+/** Transfers a classic fetch server runs or remembers at once; requests beyond it are ignored. */
+export const CLASSIC_FETCH_SESSIONS = 64;
+
+/** Clients whose last answer a classic sum server remembers; the oldest is forgotten. */
+export const CLASSIC_SUM_REMEMBERED = 64;
+
 /** Pings a classic server answers per second: two such servers told to answer each other stay slow. */
 export const CLASSIC_PING_REPLIES_PER_SECOND = 1_000;

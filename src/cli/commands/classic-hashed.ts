@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { HASHED_MAX_FILE_BYTES, HASHED_PORT } from "../../classic/hashed/hashed-wire.ts";
 import type { ClassicEvent } from "../../classic/machine.ts";
+import { sha256Argument, sinkOptions } from "./classic-files.ts";
 import {
   addCommonOptions,
   bytesArgument,
@@ -20,14 +21,16 @@ const WAIT_US = 60_000_000;
 const PING_EVERY_US = 1_000_000;
 
 interface ServerOptions extends ClassicCommonOptions {
-  readonly host?: string;
+  readonly bind?: string;
   readonly once?: boolean;
   readonly count?: number;
   readonly ping: boolean;
 }
 
 interface ClientOptions extends ClassicCommonOptions {
-  readonly overwrite?: boolean;
+  readonly keepExisting?: boolean;
+  readonly digest?: boolean;
+  readonly expectSha256?: string;
   readonly maxSize: number;
   readonly wait: number;
   readonly ping: boolean;
@@ -44,7 +47,7 @@ export function hashedCommand(): Command {
     .description(`serve FILE to every client on PORT (default: ${HASHED_PORT}) until stopped`)
     .argument("<port|file>", "TCP port, 0 for any; or the file")
     .argument("[file]", "file to serve, at most 4 GiB - 1")
-    .option("--host <address>", "address to listen on (default: all)")
+    .option("--bind <address>", "listen on this address only (default: all)")
     .option("--once", "end after one client, with that transfer's exit status")
     .option("--count <clients>", "end after so many clients", (text) =>
       wholeNumber(text, 1, 1_000_000, "a count"),
@@ -57,7 +60,9 @@ export function hashedCommand(): Command {
     .argument("<host>", "name or address of the server")
     .argument("<port>", "TCP port of the server", remotePortArgument)
     .argument("<out>", "where to save; appears only when verified")
-    .option("--overwrite", "replace OUT if it exists")
+    .option("--keep-existing", "refuse to replace OUT")
+    .option("--digest", "print the SHA-256 of OUT")
+    .option("--expect-sha256 <hex>", "save only contents with this SHA-256", sha256Argument)
     .option(
       "--max-size <bytes>",
       "largest file to accept (default: 4 GiB - 1)",
@@ -98,7 +103,7 @@ async function runServer(first: string, second: string | undefined, options: Ser
           run.note(`serving ${file} on ${host} port ${listeningPort}`);
           if (options.ping) answering = answerPings(listeningPort, pings.signal);
         },
-        ...(options.host === undefined ? {} : { host: options.host }),
+        ...(options.bind === undefined ? {} : { host: options.bind }),
         ...(count === undefined ? {} : { count }),
       });
     } finally {
@@ -115,7 +120,7 @@ async function runClient(host: string, port: number, out: string, options: Clien
       import("../../node/classic/ping-echo.ts"),
       import("../../node/classic/file-bytes.ts"),
     ]);
-    const sink = openByteSink(out, { overwrite: options.overwrite === true });
+    const sink = openByteSink(out, sinkOptions(options, run));
     const background = new AbortController();
     const pings = options.ping
       ? [answerPings(port, background.signal), pingInBackground(run, host, port, background.signal)]
@@ -162,7 +167,7 @@ async function pingInBackground(
       runner.monotonicUs(),
     );
     await runner.runDatagramMachine(machine, {
-      binding: { host: server.startsWith("[") ? "::" : "0.0.0.0", port: 0 },
+      binding: runner.localBinding([server]),
       signal,
       onEvent: (event) => {
         const { line: _line, ...rest } = event;

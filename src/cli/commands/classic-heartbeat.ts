@@ -95,9 +95,8 @@ async function runClient(host: string, port: number, options: ClientOptions): Pr
       },
       runner.monotonicUs(),
     );
-    const any = server.startsWith("[") ? "::" : "0.0.0.0";
     return runner.runDatagramMachine(machine, {
-      binding: { host: any, port: 0 },
+      binding: runner.localBinding([server]),
       signal: run.signal,
       onEvent: run.handleEvent,
     });

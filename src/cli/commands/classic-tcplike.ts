@@ -5,6 +5,7 @@ import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_FIRST_CLIENT_US, CLASSIC_INPUT_BYTES, CLASSIC_SESSION_IDLE_US } from "../../base/limits.ts";
 import type { ClassicEvent } from "../../classic/machine.ts";
 import { printable } from "../../classic/safe-name.ts";
+import { sha256Argument, sinkOptions } from "./classic-files.ts";
 import {
   addCommonOptions,
   bytesArgument,
@@ -16,9 +17,11 @@ import {
 import type { ClassicCommonOptions, ClassicRun, LineStream } from "./classic-report.ts";
 
 interface ServerOptions extends ClassicCommonOptions {
-  readonly host?: string;
+  readonly bind?: string;
   readonly output?: string;
-  readonly overwrite?: boolean;
+  readonly keepExisting?: boolean;
+  readonly digest?: boolean;
+  readonly expectSha256?: string;
   readonly wait: number;
   readonly idle: number;
   readonly maxSize: number;
@@ -38,9 +41,11 @@ export function tcplikeCommand(): Command {
     .command("server")
     .description("receive one input on PORT and write it to standard output; the log goes to standard error")
     .argument("<port>", "UDP port, 0 for any", portArgument)
-    .option("--host <address>", "address to listen on (default: all; the original: 127.0.0.1)")
+    .option("--bind <address>", "listen on this address only (default: all; the original: 127.0.0.1)")
     .option("--output <file>", "write to FILE, which appears when it is complete, instead of standard output")
-    .option("--overwrite", "replace FILE if it exists")
+    .option("--keep-existing", "refuse to replace FILE")
+    .option("--digest", "print the SHA-256 of FILE")
+    .option("--expect-sha256 <hex>", "save only contents with this SHA-256", sha256Argument)
     .option(
       "--wait <seconds>",
       "how long to wait for a client (default: 60; the original: 2)",
@@ -82,7 +87,7 @@ async function runServer(port: number, options: ServerOptions): Promise<void> {
     const sink =
       options.output === undefined
         ? streams.standardOutputSink()
-        : files.openByteSink(options.output, { overwrite: options.overwrite === true });
+        : files.openByteSink(options.output, sinkOptions(options, run));
     const machine = new TcplikeServer(
       {
         sink,
@@ -96,7 +101,7 @@ async function runServer(port: number, options: ServerOptions): Promise<void> {
     );
     return withLog(run, options, "stderr", (onEvent) =>
       runDatagramMachine(machine, {
-        binding: { port, ...(options.host === undefined ? {} : { host: options.host }) },
+        binding: { port, ...(options.bind === undefined ? {} : { host: options.bind }) },
         signal: run.signal,
         onEvent,
         onListening: (address) => run.note(`listening on ${address}`),
@@ -107,7 +112,7 @@ async function runServer(port: number, options: ServerOptions): Promise<void> {
 
 async function runClient(host: string, port: number, options: ClientOptions): Promise<void> {
   await runClassic(options, "stdout", async (run) => {
-    const [{ TcplikeClient }, { runDatagramMachine, monotonicUs, resolvePeer, parsePeer }, streams] =
+    const [{ TcplikeClient }, { runDatagramMachine, monotonicUs, resolvePeer, localBinding }, streams] =
       await Promise.all([
         import("../../classic/tcplike/tcplike-client.ts"),
         import("../../node/classic/datagram-runner.ts"),
@@ -119,9 +124,8 @@ async function runClient(host: string, port: number, options: ClientOptions): Pr
     const digest = options.extended ? { digest: createHash("sha256").update(input).digest() } : {};
     const quick = options.quick ? { closeWaitUs: 0 } : {};
     const machine = new TcplikeClient({ server, input, ...digest, ...quick }, monotonicUs());
-    const any = parsePeer(server).host.includes(":") ? "::" : "0.0.0.0";
     return withLog(run, options, "stdout", (onEvent) =>
-      runDatagramMachine(machine, { binding: { host: any, port: 0 }, signal: run.signal, onEvent }),
+      runDatagramMachine(machine, { binding: localBinding([server]), signal: run.signal, onEvent }),
     );
   });
 }

@@ -6,8 +6,10 @@
 import { Command } from "commander";
 import { chunksCommand } from "./classic-chunks.ts";
 import { p2mpCommand } from "./classic-p2mp.ts";
+import { fetchCommand } from "./classic-fetch.ts";
 import { hashedCommand } from "./classic-hashed.ts";
 import { heartbeatCommand } from "./classic-heartbeat.ts";
+import { sumCommand } from "./classic-sum.ts";
 import { tcplikeCommand } from "./classic-tcplike.ts";
 
 /** The command with all systems under it. */
@@ -19,6 +21,8 @@ export function command(): Command {
   classic.addCommand(chunksCommand());
   classic.addCommand(tcplikeCommand());
   classic.addCommand(p2mpCommand());
+  classic.addCommand(sumCommand());
+  classic.addCommand(fetchCommand());
   classic.addCommand(hashedCommand());
   classic.addCommand(heartbeatCommand());
   return classic;

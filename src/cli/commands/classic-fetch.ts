@@ -1,0 +1,167 @@
+/** `godwit classic fetch`: pull of a file in datagrams of 2048 bytes, the last one shorter. docs/classic/fetch.md */
+import { createHash } from "node:crypto";
+import { Command } from "commander";
+import type { ClassicOutcome } from "../../classic/machine.ts";
+import { sha256Argument } from "./classic-files.ts";
+import {
+  addCommonOptions,
+  bytesArgument,
+  portArgument,
+  remotePortArgument,
+  runClassic,
+  secondsArgument,
+  wholeNumber,
+} from "./classic-report.ts";
+import type { ClassicCommonOptions } from "./classic-report.ts";
+
+/** Largest file a client accepts by default, in bytes: 16 GiB, as in the other systems. */
+const MAX_SIZE_BYTES = 16 * 1024 ** 3;
+
+interface ServerOptions extends ClassicCommonOptions {
+  readonly bind?: string;
+  readonly pause?: number;
+  readonly silentMissing?: boolean;
+  readonly unterminated?: boolean;
+  readonly once?: boolean;
+}
+
+interface ClientOptions extends ClassicCommonOptions {
+  readonly idle?: number;
+  readonly maxSize: number;
+  readonly attempts: number;
+  readonly verify?: boolean;
+  readonly keepExisting?: boolean;
+  readonly digest?: boolean;
+  readonly expectSha256?: string;
+}
+
+/** The command with its two roles. */
+export function fetchCommand(): Command {
+  const fetch = new Command("fetch").description(
+    "pull of a file by name in datagrams of 2048 bytes, the last one shorter; nothing is numbered or acknowledged",
+  );
+  const server = fetch
+    .command("server")
+    .description("hand out the files of DIR until stopped")
+    .argument("<port>", "UDP port, 0 for any", portArgument)
+    .argument("[dir]", "directory with the files", ".")
+    .option("--bind <address>", "listen on this address only (default: all)")
+    .option("--pause <seconds>", "pause between two bursts of 32 datagrams (default: 0.002)", secondsArgument)
+    .option("--silent-missing", "say nothing about a missing file instead of sending an empty datagram")
+    .option("--unterminated", "send no empty last datagram, like servers that never end some files")
+    .option("--once", "end after one request, with that transfer's exit status")
+    .action(runServer);
+  const client = fetch
+    .command("client")
+    .description("fetch REMOTE from HOST PORT and save it as LOCAL")
+    .argument("<host>", "name or address of the server")
+    .argument("<port>", "UDP port of the server", remotePortArgument)
+    .argument("<remote>", "name of the file at the server")
+    .argument("<local>", "where to save it")
+    .option(
+      "--verify",
+      "ask for size and SHA-256 at the end and compare; only godwit servers know the question",
+    )
+    .option("--idle <seconds>", "silence that ends the transfer (default: 2)", secondsArgument)
+    .option(
+      "--attempts <number>",
+      "tries while nothing comes, and with --verify while the file is wrong",
+      (text) => wholeNumber(text, 1, 1_000, "a number of attempts"),
+      3,
+    )
+    .option("--max-size <bytes>", "largest file to accept (default: 16G)", bytesArgument, MAX_SIZE_BYTES)
+    .option("--keep-existing", "refuse to replace LOCAL")
+    .option("--digest", "print the SHA-256 of the file")
+    .option("--expect-sha256 <hex>", "save only contents with this SHA-256", sha256Argument)
+    .action(runClient);
+  addCommonOptions(server);
+  addCommonOptions(client);
+  return fetch;
+}
+
+async function runServer(port: number, directory: string, options: ServerOptions): Promise<void> {
+  await runClassic(options, "stdout", async (run) => {
+    const [{ FetchServer }, { openServedFile }, files, { runDatagramMachine }] = await Promise.all([
+      import("../../classic/fetch/fetch-server.ts"),
+      import("../../node/classic/served-file.ts"),
+      import("./classic-files.ts"),
+      import("../../node/classic/datagram-runner.ts"),
+    ]);
+    files.checkDirectory(directory);
+    const machine = new FetchServer({
+      open: (name) => openServedFile(directory, name),
+      createHash: () => createHash("sha256"),
+      isSilentWhenMissing: options.silentMissing === true,
+      isUnterminated: options.unterminated === true,
+      isOnce: options.once === true,
+      ...(options.pause === undefined ? {} : { pauseUs: options.pause }),
+    });
+    return runDatagramMachine(machine, {
+      binding: { port, ...(options.bind === undefined ? {} : { host: options.bind }) },
+      signal: run.signal,
+      onEvent: (event) => {
+        if (event.type === "file-sent") {
+          run.totals.files++;
+          run.totals.bytes += event.doneBytes ?? 0;
+        }
+        run.handleEvent(event);
+      },
+      onListening: files.tellListening(run),
+    });
+  });
+}
+
+async function runClient(
+  host: string,
+  port: number,
+  remote: string,
+  local: string,
+  options: ClientOptions,
+): Promise<void> {
+  await runClassic(options, "stdout", async (run) => {
+    const [{ FetchClient }, { openByteSink }, files, runner] = await Promise.all([
+      import("../../classic/fetch/fetch-client.ts"),
+      import("../../node/classic/file-bytes.ts"),
+      import("./classic-files.ts"),
+      import("../../node/classic/datagram-runner.ts"),
+    ]);
+    const server = await runner.resolvePeer(host, port);
+    const once = async (): Promise<ClassicOutcome> => {
+      const sink = openByteSink(local, files.sinkOptions(options, run));
+      const machine = new FetchClient(
+        {
+          server,
+          name: remote,
+          sink,
+          limitBytes: options.maxSize,
+          ...(options.idle === undefined ? {} : { silenceUs: options.idle }),
+          ...(options.verify === true ? { createHash: () => createHash("sha256") } : {}),
+        },
+        runner.monotonicUs(),
+      );
+      try {
+        // A new port each time, so that late datagrams of one try do not get into the next.
+        return await runner.runDatagramMachine(machine, {
+          binding: runner.localBinding([server]),
+          signal: run.signal,
+          onEvent: (event) => {
+            if (event.type === "file-received")
+              Object.assign(run.totals, { files: 1, bytes: event.doneBytes ?? 0 });
+            run.handleEvent(event);
+          },
+        });
+      } finally {
+        sink.abort();
+      }
+    };
+    for (let attempt = 1; ; attempt++) {
+      const outcome = await once();
+      const code = outcome.result === "failed" ? outcome.error.code : undefined;
+      const isWorthAnother = code === "NOT_FOUND" || code === "VERIFICATION_FAILED";
+      if (!isWorthAnother || attempt >= options.attempts || run.signal.aborted) return outcome;
+      run.note(
+        `attempt ${attempt} of ${options.attempts}: ${outcome.result === "failed" ? outcome.error.message : ""}`,
+      );
+    }
+  });
+}
