@@ -92,6 +92,15 @@ export type TransferEvent =
       readonly links: number;
       readonly totalBytes: number;
     }
+  /** State of an earlier run exists but is not used: another version wrote it, or it is damaged. */
+  | { readonly type: "state-ignored"; readonly reason: string }
+  /** A dry run: what would be done. */
+  | {
+      readonly type: "file-planned";
+      readonly path: string;
+      readonly sizeBytes: number | undefined;
+      readonly replaces: boolean;
+    }
   | { readonly type: "file-started"; readonly path: string; readonly sizeBytes: number | undefined }
   | { readonly type: "file-restarted"; readonly path: string; readonly reason: string }
   | {

@@ -43,37 +43,31 @@ export interface FinishedFacts {
 }
 
 /**
- * Gives a complete staging file its mode and time, flushes and closes it. The size is checked first: a file that is not
- * as long as what was verified must not be published.
+ * Gives a complete staging file its mode and time and looks at it once more: a file that is not as long
+ * as what was verified must not be published. It stays open.
  */
-export function* finishStaging(
+export function* sealStaging(
   file: FileHandle,
   finished: FinishedFacts,
 ): DiskSequence<{ readonly facts: EntryFacts } | { readonly errno: string }> {
-  let errno: Errno;
-  let facts: EntryFacts | undefined;
   const set = yield* ask({
     kind: "set-file-facts",
     file,
     mode: finished.mode,
     modifiedAtUs: finished.modifiedAtUs,
   });
-  // A file system without modes or with other limits on times still holds the contents.
-  if (!set.ok && set.errno === "EIO") errno = set.errno;
-  if (errno === undefined) {
-    const looked = yield* ask({ kind: "stat-file", file });
-    if (!looked.ok) errno = looked.errno;
-    else if (looked.facts.sizeBytes !== finished.sizeBytes) errno = "EIO";
-    else ({ facts } = looked);
-  }
-  if (errno === undefined) {
-    const synced = yield* ask({ kind: "sync-file", file });
-    // An fsync error is final: the page may be marked clean already, a second try would lie.
-    if (!synced.ok) errno = synced.errno;
-  }
+  // A file system without modes, or with other limits on times, still holds the contents.
+  if (!set.ok && set.errno === "EIO") return { errno: set.errno };
+  const looked = yield* ask({ kind: "stat-file", file });
+  if (!looked.ok) return { errno: looked.errno };
+  return looked.facts.sizeBytes === finished.sizeBytes ? { facts: looked.facts } : { errno: "EIO" };
+}
+
+/** Flushes and closes. An fsync error is final: the page may be marked clean already, a second try would lie. */
+export function* syncAndClose(file: FileHandle): DiskSequence<Errno> {
+  const synced = yield* ask({ kind: "sync-file", file });
   const closed = yield* ask({ kind: "close-file", file });
-  if (errno === undefined && !closed.ok) errno = closed.errno;
-  return errno === undefined && facts !== undefined ? { facts } : { errno: errno ?? "EIO" };
+  return errnoOf(synced) ?? errnoOf(closed);
 }
 
 /**

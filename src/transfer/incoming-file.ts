@@ -10,6 +10,7 @@ import type { ChunkPool } from "../files/chunk-pool.ts";
 import type { DiskPath, FileHandle } from "../files/disk.ts";
 import type { Hash } from "../files/hash-tree.ts";
 import { chunkCount, chunkLength, HashForest } from "../files/hash-tree.ts";
+import type { FileBinding, JournaledFile } from "../files/journal.ts";
 import type { SafePath } from "../files/safe-path.ts";
 import type { DirectoryNode } from "./directory-tree.ts";
 import type { EntryMessage } from "./messages.ts";
@@ -61,9 +62,20 @@ export class IncomingFile {
   /** A staging file exists on disk. */
   isStaged = false;
   isOpening = false;
-  /** The existing staging file of an earlier run is used. */
-  isResumed = false;
+  /** The staging file of an earlier run that is used; `undefined` for a new one. */
+  resumed: JournaledFile | undefined;
+  /** Chunks of an earlier run have to be looked at again before the file may be published. */
+  needsLook = false;
+  isLooking = false;
+  /** Chunks on disk were found to be other than verified; they are fetched again. */
+  hasDamage = false;
   isCheckpointing = false;
+  /** The journal of this run knows chunks of it. */
+  isJournaled = false;
+  /** Identity of the staging file on disk. */
+  identity = "";
+  /** The existing file is compared by its contents first. */
+  comparison: "none" | "running" | "different" = "none";
   /** Verified chunks that wait for the file to be open. */
   readonly waitingWrites: VerifiedChunk[] = [];
   writesRunning = 0;
@@ -73,6 +85,8 @@ export class IncomingFile {
   private readonly open = new Map<number, OpenChunk>();
   private readonly contentHashes = new Map<number, Uint8Array>();
   private readonly attempts = new Map<number, number>();
+  /** Chunks whose leaf is in the forest. */
+  private readonly leaves = new RangeSet();
 
   constructor(
     hash: Hash,
@@ -98,6 +112,11 @@ export class IncomingFile {
     return this.sizeBytes !== undefined && this.have.size === chunkCount(this.sizeBytes);
   }
 
+  /** Chunks of the file; its size must be known. */
+  get chunkCount(): number {
+    return chunkCount(this.sizeBytes ?? 0);
+  }
+
   /** Bytes that are verified and written. */
   get haveBytes(): number {
     const { have, sizeBytes } = this;
@@ -107,11 +126,32 @@ export class IncomingFile {
     return all - chunkCount(sizeBytes) * CHUNK_BYTES + sizeBytes;
   }
 
-  /** Counts a chunk as had from an earlier run. */
-  addHad(index: number, lengthBytes: number, contentHash: Uint8Array): void {
-    if (this.verified.add(index, index + 1) === 0) return;
-    this.have.add(index, index + 1);
-    this.forest.addChunk(index, lengthBytes, contentHash);
+  /** What the journal calls this version of this file; `undefined` if it cannot be resumed. */
+  get binding(): FileBinding | undefined {
+    const { key, entry } = this;
+    if (entry.sizeBytes === undefined || entry.token.every((byte) => byte === 0)) return undefined;
+    return { key, token: entry.token, sizeBytes: entry.sizeBytes };
+  }
+
+  /** Takes over what an earlier run verified. */
+  resume(journaled: JournaledFile): void {
+    this.resumed = journaled;
+    this.identity = journaled.identity;
+    for (let i = 0; i < journaled.have.rangeCount; i++) {
+      const start = journaled.have.startAt(i);
+      const end = journaled.have.endAt(i);
+      this.have.add(start, end);
+      this.verified.add(start, end);
+      this.leaves.add(start, end);
+    }
+    for (const { height, index, hash } of journaled.forest.subtrees()) this.forest.add(height, index, hash);
+  }
+
+  /** A chunk on disk is not what was verified: it has to come again, with the hash it had. */
+  distrust(index: number, contentHash: Uint8Array): void {
+    this.have.remove(index, index + 1);
+    this.verified.remove(index, index + 1);
+    this.contentHashes.set(index, contentHash);
   }
 
   /**
@@ -146,20 +186,11 @@ export class IncomingFile {
     }
     const { received } = chunk;
     const added = received.add(start, start + length);
-    // What came first stays: the same bytes twice are harmless, and other bytes fail the hash.
-    if (added === length) chunk.bytes.set(bytes.subarray(from, from + length), start);
-    else if (added > 0) this.copyNew(chunk, start, bytes, from, length);
+    // Where a piece overlaps what is there the later copy wins: equal bytes are harmless, others fail the hash.
+    if (added > 0) chunk.bytes.set(bytes.subarray(from, from + length), start);
     if (received.rangeCount > REASSEMBLY_GAPS)
       throw new GodwitError("OVER_LIMIT", `the sender left more than ${REASSEMBLY_GAPS} gaps in one chunk`);
     return added;
-  }
-
-  /**
-   * A piece that overlaps what is there. The ranges were merged already, so that which bytes are new is
-   * not known any more: the later copy wins, and the hash decides.
-   */
-  private copyNew(chunk: OpenChunk, start: number, bytes: Uint8Array, from: number, length: number): void {
-    chunk.bytes.set(bytes.subarray(from, from + length), start);
   }
 
   /** Takes hashes of chunks. @throws GodwitError PROTOCOL_VIOLATION for a second, different hash. */
@@ -214,7 +245,7 @@ export class IncomingFile {
       this.contentHashes.delete(index);
       this.attempts.delete(index);
       this.verified.add(index, index + 1);
-      this.forest.addChunk(index, lengthBytes, contentHash);
+      if (this.leaves.add(index, index + 1) > 0) this.forest.addChunk(index, lengthBytes, contentHash);
       return { index, lengthBytes, bytes, contentHash };
     }
     this.pool.give(bytes);

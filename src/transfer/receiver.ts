@@ -1,8 +1,8 @@
 /**
- * The side that gets the files: decides about every entry, verifies every chunk, writes, flushes,
- * publishes and confirms. Nothing is confirmed that would not survive a power cut.
+ * The side that gets the files: decides about every entry, verifies every chunk and confirms what is
+ * durable. Nothing is confirmed that would not survive a power cut. Disk: `staging-output.ts`.
  */
-import { toHex } from "../base/bytes.ts";
+import { equalBytes, toHex } from "../base/bytes.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
 import {
@@ -11,10 +11,12 @@ import {
   MANIFEST_ENTRIES,
   RECEIVE_MEMORY_MAX_BYTES,
   REFETCH_RANGES,
+  SUBTREES_PER_ACCEPT,
 } from "../base/limits.ts";
+import { formatBytes } from "../base/units.ts";
 import type { EventQueue } from "../events/queue.ts";
 import { ChunkPool } from "../files/chunk-pool.ts";
-import type { RootHandle } from "../files/disk.ts";
+import type { EntryFacts, RootHandle } from "../files/disk.ts";
 import { ask } from "../files/disk.ts";
 import { destinationErrorCode, errnoText } from "../files/disk-errors.ts";
 import type { DiskRunner } from "../files/disk-runner.ts";
@@ -22,28 +24,28 @@ import type { Hash } from "../files/hash-tree.ts";
 import { printable } from "../files/printable.ts";
 import type { SafePath } from "../files/safe-path.ts";
 import { isSafeLinkTarget, parseSafePath } from "../files/safe-path.ts";
-import { createStaging, finishStaging, removeStaging, writeAll } from "../files/staging.ts";
 import { pathKey, stagingPath } from "../files/staging-name.ts";
 import type { ObjectSink } from "../transport/objects.ts";
 import type { DirectoryNode } from "./directory-tree.ts";
 import { DirectoryTree } from "./directory-tree.ts";
-import type { VerifiedChunk } from "./incoming-file.ts";
 import { IncomingFile } from "./incoming-file.ts";
+import { JobJournal, openJob } from "./job-journal.ts";
+import { discardJob, finishJob, saveJob } from "./job-end.ts";
 import type { ControlMessage, EntryMessage, MessageQueue, TransferOptions } from "./messages.ts";
 import { NO_HASH } from "./messages.ts";
 import { Publisher } from "./publisher.ts";
-import type { Existing } from "./receive-policy.ts";
+import type { FileDecision } from "./receive-policy.ts";
 import { decideFile } from "./receive-policy.ts";
-import { Tally } from "./tally.ts";
-
-/** Staging files open at once: each holds a descriptor. */
-const STAGING_OPEN = 32;
+import { compareExisting, findEarlierState } from "./resume.ts";
+import type { OutputOwner } from "./staging-output.ts";
+import { StagingOutput } from "./staging-output.ts";
+import { keepsState, Tally } from "./tally.ts";
 
 /** Entries being looked at on the disk at once. */
 const PREPARING_AT_ONCE = 32;
 
-/** Writes running at once for one file. */
-const WRITES_PER_FILE = 4;
+/** Entries offered before the first is accepted although the list is not complete: space is checked over them. */
+const ENTRIES_BEFORE_DATA = 1_000;
 
 /** Memory for chunks beside the largest window: those that are incomplete at its edges. */
 const POOL_SLACK_BYTES = 16 * CHUNK_BYTES;
@@ -61,30 +63,36 @@ export interface ReceiverSetup {
   readonly options: TransferOptions;
   /** Permission bits that are never given. */
   readonly umask: number;
-  /** Name of the job, for staging files. */
+  /** Name of the job, for staging files, journal and lock. */
   readonly job: string;
 }
 
 /** Receives one transfer. */
-export class Receiver implements ObjectSink {
+export class Receiver implements ObjectSink, OutputOwner {
   private readonly setup: ReceiverSetup;
   readonly tally = new Tally();
   private readonly pool = new ChunkPool(RECEIVE_MEMORY_MAX_BYTES + POOL_SLACK_BYTES);
   private readonly directories: DirectoryTree;
-  private readonly publisher: Publisher;
-  /** Objects that have no answer yet. */
+  private readonly output: StagingOutput;
+  private journal: JobJournal | undefined;
+  /** Files that were accepted, or will be, and have no answer yet. */
   private readonly files = new Map<number, IncomingFile>();
   private openObjects = 0;
   private nextObject = 0;
   private readonly toPrepare: { readonly entry: EntryMessage; readonly path: SafePath }[] = [];
+  private toPrepareHead = 0;
   private preparing = 0;
-  private stagingOpen = 0;
-  private readonly toOpen = new Set<IncomingFile>();
+  /** Prepared files that wait for the check of free space. */
+  private toAccept: IncomingFile[] = [];
+  private gate: "closed" | "checking" | "open" = "closed";
+  private isBegun = false;
   private isListComplete = false;
+  private isSpaceChecked = false;
   private offeredBytes = 0;
   private consumed = 0;
-  private isFinishing = false;
-  private isStopped = false;
+  private verifiedBytes = 0;
+  private ending: "no" | "finishing" | "waiting" | "cleaning" | "done" = "no";
+  private endCode: ErrorCode | undefined;
   /** All entries have an answer and the result was sent. */
   hasSentResult = false;
   /** The sender will send no more. */
@@ -94,18 +102,39 @@ export class Receiver implements ObjectSink {
 
   constructor(setup: ReceiverSetup) {
     this.setup = setup;
-    this.directories = new DirectoryTree(setup.runner, setup.root);
-    this.publisher = new Publisher(setup.runner, setup.root, this.directories);
+    const { runner, root } = setup;
+    this.directories = new DirectoryTree(runner, root, setup.hash);
+    const publisher = new Publisher(runner, root, this.directories);
+    this.publisher = publisher;
+    this.output = new StagingOutput(runner, root, this.pool, publisher, this);
+    this.begin();
   }
+
+  private readonly publisher: Publisher;
 
   /** Bytes offered so far. */
   get totalBytes(): number {
     return this.offeredBytes;
   }
 
+  /** Whether everything was offered. */
+  get isTotalKnown(): boolean {
+    return this.isListComplete;
+  }
+
+  /** Entries offered so far. */
+  get totalEntries(): number {
+    return this.nextObject;
+  }
+
+  /** Bytes verified so far, those of earlier runs included. */
+  get progressBytes(): number {
+    return this.verifiedBytes + this.tally.resumedBytes;
+  }
+
   /** Bytes received that need no more memory, since the last call: the transport may let as many in. */
   takeConsumedBytes(): number {
-    const { consumed } = this;
+    const consumed = this.consumed + this.output.takeConsumedBytes();
     this.consumed = 0;
     return consumed;
   }
@@ -117,24 +146,15 @@ export class Receiver implements ObjectSink {
         this.handleEntry(message);
         break;
       case "entries-end":
-        if (this.isListComplete || message.entries !== this.nextObject)
-          throw violation("a wrong end of the list of entries");
-        this.isListComplete = true;
-        this.setup.events.add({
-          type: "manifest-completed",
-          files: this.nextObject,
-          directories: 0,
-          links: 0,
-          totalBytes: this.offeredBytes,
-        });
+        this.handleEntriesEnd(message.entries, message.totalBytes);
         break;
       case "skipped":
-        if (message.isFailure) this.tally.addFailure(message.path, message.code, message.text);
-        else this.tally.skippedEntries++;
+        this.handleSkipped(message);
         break;
       case "chunk-hashes": {
         const file = this.receiving(message.object);
-        if (file === undefined) break;
+        // While contents are compared, only the root counts.
+        if (file === undefined || file.comparison === "running") break;
         file.handleHashes(message.firstChunk, message.hashes);
         message.hashes.forEach((_, i) => this.verify(file, message.firstChunk + i));
         break;
@@ -143,8 +163,11 @@ export class Receiver implements ObjectSink {
         const file = this.receiving(message.object);
         if (file === undefined) break;
         file.handleRoot(message.sizeBytes, message.root);
-        for (const index of file.openChunks()) this.verify(file, index);
-        this.finishIfWhole(file);
+        if (file.comparison === "running") this.compare(file);
+        else {
+          for (const index of file.openChunks()) this.verify(file, index);
+          this.handleWritten(file);
+        }
         break;
       }
       case "source-failed": {
@@ -178,6 +201,35 @@ export class Receiver implements ObjectSink {
     return added;
   }
 
+  // The beginning
+
+  private begin(): void {
+    const { runner, root, hash, job, options, events } = this.setup;
+    if (options.dryRun) {
+      this.isBegun = true;
+      return;
+    }
+    runner.start(openJob(root, hash, job), (opened) => {
+      if ("errno" in opened) {
+        const code = opened.isLocked ? "LOCKED" : destinationErrorCode(opened.errno);
+        const text = opened.isLocked
+          ? "another process is receiving the same files here; wait for it to end"
+          : `cannot write in the destination: ${errnoText(opened.errno)}`;
+        this.fatal = new GodwitError(code, text);
+        this.ending = "done";
+        return;
+      }
+      const { damage } = opened.contents;
+      if (damage !== undefined) events.add({ type: "state-ignored", reason: damage });
+      this.journal = new JobJournal(runner, root, hash, job, opened);
+      this.output.journal = this.journal;
+      this.directories.adoptsPrivate = opened.isResumed;
+      this.directories.ignoresCase = opened.ignoresCase;
+      this.isBegun = true;
+      this.pump();
+    });
+  }
+
   // Entries
 
   private handleEntry(entry: EntryMessage): void {
@@ -187,11 +239,18 @@ export class Receiver implements ObjectSink {
     if (this.openObjects > ENTRIES_AHEAD || this.nextObject > MANIFEST_ENTRIES)
       throw new GodwitError("OVER_LIMIT", "the sender offered more entries than this side takes");
     this.offeredBytes += entry.sizeBytes ?? 0;
+    if (!Number.isSafeInteger(this.offeredBytes))
+      throw new GodwitError("OVER_LIMIT", "the sender offered more bytes than can be counted");
     let path: SafePath;
     try {
       const prefix = this.setup.destination;
       const relative = parseSafePath(entry.path);
       path = prefix === undefined ? relative : parseSafePath(`${prefix.text}/${relative.text}`);
+      if (entry.kind === "symlink" && !this.setup.options.links)
+        throw new GodwitError(
+          "DECLINED",
+          `refused the link ${printable(entry.path)}: links were not asked for`,
+        );
       if (entry.kind === "symlink" && !isSafeLinkTarget(relative, entry.target))
         throw new GodwitError(
           "UNSAFE_NAME",
@@ -205,24 +264,66 @@ export class Receiver implements ObjectSink {
     this.toPrepare.push({ entry, path });
   }
 
+  private handleEntriesEnd(entries: number, totalBytes: number): void {
+    if (this.isListComplete || entries !== this.nextObject || totalBytes !== this.offeredBytes)
+      throw violation("a wrong end of the list of entries");
+    this.isListComplete = true;
+    const { directoryCount, linkCount } = this.directories;
+    this.setup.events.add({
+      type: "manifest-completed",
+      files: this.nextObject - directoryCount - linkCount,
+      directories: directoryCount,
+      links: linkCount,
+      totalBytes: this.offeredBytes,
+    });
+  }
+
+  private handleSkipped(message: ControlMessage & { type: "skipped" }): void {
+    const { path, code, text, isFailure } = message;
+    if (isFailure) {
+      this.tally.addFailure(path, code, text);
+      this.setup.events.add({ type: "file-failed", path, code, text });
+    } else {
+      this.tally.skippedEntries++;
+      this.setup.events.add({ type: "file-skipped", path, reason: text });
+    }
+  }
+
   /** Does what can be done now. */
   private pump(): void {
-    if (this.isStopped) return;
-    while (this.toPrepare.length > 0 && this.preparing < PREPARING_AT_ONCE) {
-      const next = this.toPrepare.shift();
-      if (next !== undefined) this.prepare(next.entry, next.path);
+    if (this.ending !== "no" || this.fatal !== undefined || !this.isBegun) return;
+    while (this.toPrepareHead < this.toPrepare.length && this.preparing < PREPARING_AT_ONCE) {
+      const { entry, path } = this.toPrepare[this.toPrepareHead++];
+      if (this.toPrepareHead === this.toPrepare.length) {
+        this.toPrepare.length = 0;
+        this.toPrepareHead = 0;
+      }
+      this.prepare(entry, path);
     }
-    for (const file of this.toOpen) {
-      if (this.stagingOpen >= STAGING_OPEN) break;
-      this.toOpen.delete(file);
-      this.openStaging(file);
-    }
+    this.checkSpace();
+    if (this.gate === "open") this.acceptAll();
+    this.output.pump();
     this.finishIfDone();
   }
 
+  private get isPreparing(): boolean {
+    return this.preparing > 0 || this.toPrepare.length > 0;
+  }
+
   private prepare(entry: EntryMessage, path: SafePath): void {
-    this.preparing++;
     const isDirectory = entry.kind === "directory";
+    try {
+      this.directories.claim(path, entry.kind);
+    } catch (error) {
+      if (!(error instanceof GodwitError)) throw error;
+      this.refuse(entry, error.code, error.message);
+      return;
+    }
+    if (this.setup.options.dryRun) {
+      this.plan(entry, path);
+      return;
+    }
+    this.preparing++;
     const parent = isDirectory ? path.components : path.components.slice(0, -1);
     this.directories.ensure(parent, (node) => {
       if (node.state === "failed") {
@@ -237,251 +338,351 @@ export class Receiver implements ObjectSink {
     });
   }
 
+  /** A dry run: says what would be done. */
+  private plan(entry: EntryMessage, path: SafePath): void {
+    const { runner, root, events, options } = this.setup;
+    this.preparing++;
+    runner.start(ask({ kind: "lstat", root, path: path.components }), (looked) => {
+      this.preparing--;
+      const decision: FileDecision =
+        entry.kind === "file"
+          ? decideFile(entry, looked.ok ? looked.facts : undefined, options)
+          : { type: "take", replaces: false };
+      if (decision.type === "refuse") this.refuse(entry, decision.code, decision.text);
+      else if (decision.type === "unchanged") this.answerUnchanged(entry);
+      else {
+        this.tally.plannedEntries++;
+        const { sizeBytes } = entry;
+        if (entry.kind === "file")
+          events.add({ type: "file-planned", path: entry.path, sizeBytes, replaces: decision.replaces });
+        this.answer({ type: "committed", object: entry.object, state: "planned", root: NO_HASH });
+      }
+      this.pump();
+    });
+  }
+
   private acceptDirectory(entry: EntryMessage, node: DirectoryNode): void {
     if (node.isMade) {
-      node.mode = entry.mode & 0o777 & ~this.setup.umask;
+      // At least 0700, so that what is in it can be reached and replaced later.
+      node.mode = (entry.mode & 0o777 & ~this.setup.umask) | 0o700;
       node.modifiedAtUs = clampTime(entry.modifiedAtUs);
     }
-    this.publisher.add(node.parent ?? node, undefined, (errno) => {
+    this.confirmEntry(entry, node.parent ?? node, () => this.tally.directories++);
+  }
+
+  private prepareLink(entry: EntryMessage, path: SafePath, node: DirectoryNode): void {
+    const { runner, root } = this.setup;
+    const { target } = entry;
+    runner.start(ask({ kind: "make-symlink", root, path: path.components, target }), (made) => {
+      if (made.ok) node.isDirty = true;
+      if (made.ok || made.errno !== "EEXIST") {
+        this.preparing--;
+        if (made.ok) this.confirmEntry(entry, node, () => this.tally.links++);
+        else this.refuseDisk(entry, made.errno);
+        this.pump();
+        return;
+      }
+      // The same link is there already: nothing to do, whatever the options.
+      runner.start(ask({ kind: "read-link", root, path: path.components }), (link) => {
+        this.preparing--;
+        if (link.ok && link.target === target) this.confirmEntry(entry, node, () => this.tally.links++);
+        else this.refuseDisk(entry, "EEXIST");
+        this.pump();
+      });
+    });
+  }
+
+  /** Confirms an entry without contents once its name is durable. */
+  private confirmEntry(entry: EntryMessage, directory: DirectoryNode, count: () => void): void {
+    this.publisher.add(directory, undefined, (errno) => {
       if (errno === undefined) {
-        this.tally.directories++;
-        this.answer(entry, { type: "committed", object: entry.object, state: "committed", root: NO_HASH });
+        count();
+        this.answer({ type: "committed", object: entry.object, state: "committed", root: NO_HASH });
       } else this.refuseDisk(entry, errno);
       this.pump();
     });
   }
 
-  private prepareLink(entry: EntryMessage, path: SafePath, node: DirectoryNode): void {
+  private prepareFile(entry: EntryMessage, path: SafePath, node: DirectoryNode): void {
     const { runner, root } = this.setup;
-    runner.start(ask({ kind: "make-symlink", root, path: path.components, target: entry.target }), (made) => {
-      this.preparing--;
-      if (made.ok) {
-        node.isDirty = true;
-        this.publisher.add(node, undefined, (errno) => {
-          if (errno === undefined) {
-            this.tally.links++;
-            this.answer(entry, {
-              type: "committed",
-              object: entry.object,
-              state: "committed",
-              root: NO_HASH,
-            });
-          } else this.refuseDisk(entry, errno);
-          this.pump();
-        });
-      } else this.refuseDisk(entry, made.errno);
+    runner.start(ask({ kind: "lstat", root, path: path.components }), (looked) => {
+      if (!looked.ok && looked.errno !== "ENOENT") {
+        this.preparing--;
+        this.refuseDisk(entry, looked.errno);
+      } else this.decide(entry, path, node, looked.ok ? looked.facts : undefined);
       this.pump();
     });
   }
 
-  private prepareFile(entry: EntryMessage, path: SafePath, node: DirectoryNode): void {
-    const { runner, root, hash, job } = this.setup;
-    runner.start(ask({ kind: "lstat", root, path: path.components }), (looked) => {
+  private decide(
+    entry: EntryMessage,
+    path: SafePath,
+    node: DirectoryNode,
+    existing: EntryFacts | undefined,
+  ): void {
+    const { hash, job, options, root, runner, events } = this.setup;
+    const key = pathKey(hash, path.text);
+    const intent = this.journal?.contents.intents.get(toHex(key));
+    const file = new IncomingFile(hash, this.pool, entry, path, key, stagingPath(job, path.components, key));
+    if (
+      intent !== undefined &&
+      existing?.kind === "file" &&
+      existing.identity === intent.identity &&
+      existing.sizeBytes === intent.sizeBytes &&
+      equalBytes(intent.token, entry.token)
+    ) {
+      // An earlier run gave it its name and broke off before it could say so.
       this.preparing--;
-      const existing: Existing | undefined = looked.ok ? looked.facts : undefined;
-      if (!looked.ok && looked.errno !== "ENOENT") this.refuseDisk(entry, looked.errno);
-      else {
-        const decision = decideFile(entry, existing, this.setup.options);
-        if (decision.type === "refuse") this.refuse(entry, decision.code, decision.text);
-        else if (decision.type === "unchanged") {
-          this.tally.unchangedFiles++;
-          this.answer(entry, { type: "committed", object: entry.object, state: "unchanged", root: NO_HASH });
-        } else {
-          const key = pathKey(hash, path.text);
-          const file = new IncomingFile(
-            hash,
-            this.pool,
-            entry,
-            path,
-            key,
-            stagingPath(job, path.components, key),
-          );
-          file.directory = node;
-          file.replaces = decision.replaces;
-          this.accept(file);
-        }
+      this.confirmEarlier(file, node, intent.root);
+      return;
+    }
+    const decision = decideFile(entry, existing, options);
+    if (decision.type !== "take") {
+      this.preparing--;
+      if (decision.type === "refuse") this.refuse(entry, decision.code, decision.text);
+      else this.answerUnchanged(entry);
+      return;
+    }
+    file.directory = node;
+    file.replaces = decision.replaces;
+    const journaled = this.journal?.contents.files.get(toHex(key));
+    if (
+      options.update &&
+      options.checksum &&
+      existing !== undefined &&
+      existing.sizeBytes === entry.sizeBytes
+    )
+      file.comparison = "running";
+    if (journaled === undefined || file.comparison === "running") {
+      this.preparing--;
+      this.toAccept.push(file);
+      return;
+    }
+    runner.start(findEarlierState(root, file, journaled), (state) => {
+      this.preparing--;
+      if (typeof state === "string") {
+        this.journal?.addForget(key);
+        events.add({ type: "file-restarted", path: entry.path, reason: state });
+      } else this.resumeFile(file, state.isClean);
+      this.toAccept.push(file);
+      this.pump();
+    });
+  }
+
+  private resumeFile(file: IncomingFile, isClean: boolean): void {
+    const journaled = this.journal?.contents.files.get(toHex(file.key));
+    if (journaled === undefined || journaled.forest.subtreeCount > SUBTREES_PER_ACCEPT) return;
+    file.resume(journaled);
+    file.needsLook = !isClean;
+    file.isStaged = true;
+    this.tally.resumedBytes += file.haveBytes;
+    this.setup.events.add({
+      type: "transfer-resumed",
+      path: file.entry.path,
+      haveBytes: file.haveBytes,
+      totalBytes: file.sizeBytes ?? 0,
+      isWhole: file.isWhole,
+    });
+  }
+
+  private confirmEarlier(file: IncomingFile, node: DirectoryNode, root: Uint8Array): void {
+    const sizeBytes = file.sizeBytes ?? 0;
+    this.tally.resumedBytes += sizeBytes;
+    const { path } = file.entry;
+    this.setup.events.add({
+      type: "transfer-resumed",
+      path,
+      haveBytes: sizeBytes,
+      totalBytes: sizeBytes,
+      isWhole: true,
+    });
+    // Its second name may still be there, and the directory may not be durable.
+    const { runner, root: handle } = this.setup;
+    node.isDirty = true;
+    runner.start(ask({ kind: "unlink", root: handle, path: file.staging }), () => {
+      this.publisher.add(node, undefined, (errno) => {
+        if (errno === undefined) {
+          this.countCommitted(file, root);
+          this.answer({ type: "committed", object: file.object, state: "committed", root });
+        } else this.refuseDisk(file.entry, errno);
+        this.pump();
+      });
+    });
+  }
+
+  // Acceptance
+
+  /** Opens the gate for data once it is known that the list so far fits, and checks the whole list once. */
+  private checkSpace(): void {
+    if (this.isSpaceChecked || this.gate === "checking" || this.isPreparing) return;
+    if (!this.isListComplete && (this.gate === "open" || this.nextObject < ENTRIES_BEFORE_DATA)) return;
+    const isWholeList = this.isListComplete;
+    const { runner, root } = this.setup;
+    let neededBytes = 0;
+    for (const file of [...this.files.values(), ...this.toAccept])
+      neededBytes += Math.max(0, (file.sizeBytes ?? 0) - file.haveBytes);
+    if (neededBytes === 0) {
+      this.isSpaceChecked = isWholeList;
+      this.gate = "open";
+      return;
+    }
+    this.gate = "checking";
+    runner.start(ask({ kind: "free-space", root }), (space) => {
+      this.gate = "open";
+      this.isSpaceChecked = isWholeList;
+      // A file system that cannot tell is no reason to refuse.
+      if (space.ok && space.freeBytes < neededBytes) {
+        const text = `disk full at the receiver: needs ${formatBytes(neededBytes)}, ${formatBytes(space.freeBytes)} free, ${formatBytes(neededBytes - space.freeBytes)} missing; free space and run the same command again`;
+        this.fatal = new GodwitError("NO_SPACE", text);
+        return;
       }
       this.pump();
     });
   }
 
-  private accept(file: IncomingFile): void {
-    this.files.set(file.object, file);
-    file.state = "receiving";
-    this.setup.messages.add({
-      type: "accept",
-      object: file.object,
-      mode: "data",
-      have: file.forest.subtrees(),
-    });
-    this.setup.events.add({ type: "file-started", path: file.entry.path, sizeBytes: file.sizeBytes });
+  private acceptAll(): void {
+    const accepted = this.toAccept;
+    if (accepted.length === 0) return;
+    this.toAccept = [];
+    for (const file of accepted) {
+      this.files.set(file.object, file);
+      file.state = "receiving";
+      this.setup.messages.add({
+        type: "accept",
+        object: file.object,
+        mode: file.comparison === "running" ? "hashes" : "data",
+        have: file.forest.subtrees(),
+      });
+      this.setup.events.add({ type: "file-started", path: file.entry.path, sizeBytes: file.sizeBytes });
+      if (file.needsLook) this.output.prepare(file);
+    }
   }
 
-  // Chunks
+  // Contents
 
   private verify(file: IncomingFile, index: number): void {
-    let chunk: VerifiedChunk | undefined;
-    const bad: number[] = [];
+    if (file.state !== "receiving") return;
+    let isBad = false;
     try {
-      chunk = file.verifyChunk(index, (badIndex) => bad.push(badIndex));
+      const chunk = file.verifyChunk(index, () => (isBad = true));
+      if (chunk !== undefined) {
+        this.verifiedBytes += chunk.lengthBytes;
+        const { path } = file.entry;
+        const { lengthBytes } = chunk;
+        this.setup.events.add({ type: "chunk-verified", path, offset: index * CHUNK_BYTES, lengthBytes });
+        this.output.add(file, chunk);
+      }
     } catch (error) {
       if (!(error instanceof GodwitError)) throw error;
       this.refuseFile(file, error.code, `${printable(file.entry.path)}: ${error.message}`);
       return;
     }
-    if (bad.length > 0) this.refetch(file, bad);
-    if (chunk === undefined) return;
-    this.setup.events.add({
-      type: "chunk-verified",
-      path: file.entry.path,
-      offset: index * CHUNK_BYTES,
-      lengthBytes: chunk.lengthBytes,
-    });
-    file.waitingWrites.push(chunk);
-    this.writeWaiting(file);
+    if (!isBad) return;
+    this.consumed += chunkBytes(file, index);
+    this.refetch(file, [index], "the chunk did not match its hash");
   }
 
-  private refetch(file: IncomingFile, indexes: readonly number[]): void {
-    const ranges = indexes.slice(0, REFETCH_RANGES).map((index) => [index, index + 1] as const);
+  handleDamaged(
+    file: IncomingFile,
+    chunks: readonly { readonly index: number; readonly contentHash: Uint8Array }[],
+  ): void {
+    for (const { index, contentHash } of chunks) file.distrust(index, contentHash);
+    this.refetch(
+      file,
+      chunks.map(({ index }) => index),
+      "the chunk on disk is not what was verified",
+    );
+  }
+
+  private refetch(file: IncomingFile, indexes: readonly number[], reason: string): void {
+    const ranges: [number, number][] = [];
     for (const index of indexes) {
-      this.consumed += chunkBytes(file, index);
+      const last = ranges.at(-1);
+      if (last !== undefined && last[1] === index) last[1]++;
+      else ranges.push([index, index + 1]);
       this.setup.events.add({
         type: "chunk-refetched",
         path: file.entry.path,
         offset: index * CHUNK_BYTES,
-        reason: "the chunk did not match its hash",
+        reason,
       });
     }
-    this.setup.messages.add({ type: "refetch", object: file.object, ranges });
+    for (let at = 0; at < ranges.length; at += REFETCH_RANGES)
+      this.setup.messages.add({
+        type: "refetch",
+        object: file.object,
+        ranges: ranges.slice(at, at + REFETCH_RANGES),
+      });
   }
 
-  private writeWaiting(file: IncomingFile): void {
-    if (file.handle === undefined) {
-      if (!file.isOpening) {
-        file.isOpening = true;
-        this.toOpen.add(file);
-      }
-      return;
-    }
-    while (file.waitingWrites.length > 0 && file.writesRunning < WRITES_PER_FILE) {
-      const chunk = file.waitingWrites.shift();
-      if (chunk !== undefined) this.write(file, file.handle, chunk);
-    }
-  }
-
-  private openStaging(file: IncomingFile): void {
-    const { runner, root } = this.setup;
-    this.stagingOpen++;
-    runner.start(createStaging(root, file.staging), (opened) => {
-      file.isOpening = false;
-      if ("errno" in opened) {
-        this.stagingOpen--;
-        this.failFile(file, opened.errno);
-      } else {
-        file.isStaged = true;
-        file.handle = opened.file;
-        if (file.state === "closed") this.dropStaging(file);
-        else {
-          this.writeWaiting(file);
-          this.finishIfWhole(file);
-        }
-      }
+  /** The sender's root is known: is the existing file the same? */
+  private compare(file: IncomingFile): void {
+    const { runner, root, hash } = this.setup;
+    runner.start(compareExisting(root, file, hash), (isSame) => {
+      file.comparison = "different";
+      if (file.state !== "receiving") return;
+      if (isSame) {
+        file.state = "closed";
+        this.files.delete(file.object);
+        this.answerUnchanged(file.entry);
+      } else if (file.chunkCount === 0) this.handleWritten(file);
+      else this.setup.messages.add({ type: "refetch", object: file.object, ranges: [[0, file.chunkCount]] });
       this.pump();
     });
   }
 
-  private write(file: IncomingFile, handle: number, chunk: VerifiedChunk): void {
-    file.writesRunning++;
-    const bytes = chunk.bytes.subarray(0, chunk.lengthBytes);
-    this.setup.runner.start(writeAll(handle, chunk.index * CHUNK_BYTES, bytes), (errno) => {
-      file.writesRunning--;
-      this.pool.give(chunk.bytes);
-      this.consumed += chunk.lengthBytes;
-      if (file.state === "closed") this.dropStaging(file);
-      else if (errno !== undefined) this.failFile(file, errno);
-      else {
-        file.have.add(chunk.index, chunk.index + 1);
-        file.unjournaled.push({ index: chunk.index, contentHash: chunk.contentHash });
-        file.unjournaledBytes += chunk.lengthBytes;
-        this.writeWaiting(file);
-        this.finishIfWhole(file);
-      }
-      this.pump();
-    });
-  }
-
-  // The end of a file
-
-  private finishIfWhole(file: IncomingFile): void {
+  handleWritten(file: IncomingFile): void {
     if (file.state !== "receiving" || file.root === undefined || !file.isWhole) return;
-    if (file.handle === undefined) {
-      // An empty file, or one whose chunks were all there: nothing was written yet.
-      if (!file.isOpening) {
-        file.isOpening = true;
-        this.toOpen.add(file);
-      }
-      return;
-    }
+    if (file.comparison === "running") return;
+    // An empty file, or one whose chunks were all there, has no place yet.
+    if (!this.output.prepare(file)) return;
+    if (file.needsLook || file.isLooking || file.isCheckpointing || file.writesRunning > 0) return;
     const size = file.sizeBytes ?? 0;
     const root = file.forest.root(size);
-    if (root === undefined || toHex(root) !== toHex(file.root)) {
+    if (root === undefined || !equalBytes(root, file.root)) {
       const text = `${printable(file.entry.path)} does not have the root its sender announced; nothing was kept`;
       this.refuseFile(file, "VERIFICATION_FAILED", text);
       return;
     }
     file.state = "finishing";
-    this.setup.events.add({
-      type: "file-verified",
-      path: file.entry.path,
-      sizeBytes: size,
-      root: toHex(root),
-    });
-    const finished = {
-      sizeBytes: size,
-      mode: file.entry.mode & 0o777 & ~this.setup.umask,
-      modifiedAtUs: clampTime(file.entry.modifiedAtUs),
-    };
-    this.setup.runner.start(finishStaging(file.handle, finished), (done) => {
-      file.handle = undefined;
-      this.stagingOpen--;
-      if ("errno" in done) this.failFile(file, done.errno);
-      else if (file.state !== "closed") this.publish(file, root);
-      else this.dropStaging(file);
-      this.pump();
-    });
+    const { path, mode, modifiedAtUs } = file.entry;
+    this.setup.events.add({ type: "file-verified", path, sizeBytes: size, root: toHex(root) });
+    this.output.finish(file, root, mode & 0o777 & ~this.setup.umask, clampTime(modifiedAtUs));
   }
 
-  private publish(file: IncomingFile, root: Uint8Array): void {
-    const { directory } = file;
-    if (directory === undefined) return;
-    file.state = "publishing";
-    const { staging, replaces } = file;
-    this.publisher.add(directory, { staging, final: file.path.components, replaces }, (errno) => {
-      if (errno !== undefined) this.failFile(file, errno);
-      else {
-        file.state = "closed";
-        this.files.delete(file.object);
-        this.tally.files++;
-        this.tally.bytes += file.sizeBytes ?? 0;
-        this.setup.events.add({
-          type: "file-committed",
-          path: file.entry.path,
-          sizeBytes: file.sizeBytes ?? 0,
-          root: toHex(root),
-        });
-        this.answer(file.entry, { type: "committed", object: file.object, state: "committed", root });
-      }
-      this.pump();
-    });
+  handlePublished(file: IncomingFile, root: Uint8Array): void {
+    file.state = "closed";
+    this.files.delete(file.object);
+    this.countCommitted(file, root);
+    this.answer({ type: "committed", object: file.object, state: "committed", root });
   }
 
-  /** An operation on a file's staging failed. */
-  private failFile(file: IncomingFile, errno: string): void {
+  handleProgress(): void {
+    this.pump();
+  }
+
+  handleFileFailed(file: IncomingFile, errno: string): void {
     if (file.state === "closed") {
-      this.dropStaging(file);
+      this.output.drop(file);
       return;
     }
-    this.refuseFile(file, destinationErrorCode(errno), diskText(file.entry, errno));
+    const code = destinationErrorCode(errno);
+    const text = diskText(file.entry, errno);
+    if (code === "NO_SPACE" || code === "FILE_TOO_LARGE") {
+      // What is verified stays: the same command goes on when there is room.
+      this.fatal ??= new GodwitError(code, `${text}; make room and run the same command to resume`, {
+        path: file.entry.path,
+      });
+      return;
+    }
+    this.refuseFile(file, code, text);
+  }
+
+  private countCommitted(file: IncomingFile, root: Uint8Array): void {
+    const sizeBytes = file.sizeBytes ?? 0;
+    this.tally.files++;
+    this.tally.bytes += sizeBytes;
+    this.setup.events.add({ type: "file-committed", path: file.entry.path, sizeBytes, root: toHex(root) });
   }
 
   private refuseFile(file: IncomingFile, code: ErrorCode, text: string): void {
@@ -489,23 +690,11 @@ export class Receiver implements ObjectSink {
     file.state = "closed";
     this.files.delete(file.object);
     this.consumed += file.discardOpen();
-    for (const chunk of file.waitingWrites.splice(0)) {
-      this.pool.give(chunk.bytes);
-      this.consumed += chunk.lengthBytes;
-    }
-    this.toOpen.delete(file);
-    this.dropStaging(file);
+    // Nothing of it stays: not on the disk, not in the journal.
+    if (file.resumed !== undefined || file.isJournaled) this.journal?.addForget(file.key);
+    this.output.drop(file);
     this.refuse(file.entry, code, text);
-  }
-
-  /** Removes the staging file of a closed file, once nothing is running on it. */
-  private dropStaging(file: IncomingFile): void {
-    if (file.writesRunning > 0 || !file.isStaged) return;
-    file.isStaged = false;
-    const { handle } = file;
-    if (handle !== undefined) this.stagingOpen--;
-    file.handle = undefined;
-    this.setup.runner.start(removeStaging(this.setup.root, file.staging, handle), () => this.pump());
+    this.pump();
   }
 
   private receiving(object: number): IncomingFile | undefined {
@@ -517,46 +706,45 @@ export class Receiver implements ObjectSink {
   // Answers
 
   private refuseDisk(entry: EntryMessage, errno: string): void {
-    this.refuse(entry, destinationErrorCode(errno), diskText(entry, errno));
+    const code = destinationErrorCode(errno);
+    if (code === "NO_SPACE")
+      this.fatal ??= new GodwitError(code, diskText(entry, errno), { path: entry.path });
+    else this.refuse(entry, code, diskText(entry, errno));
   }
 
   private refuse(entry: EntryMessage, code: ErrorCode, text: string): void {
     this.tally.addFailure(entry.path, code, text);
     this.setup.events.add({ type: "file-failed", path: entry.path, code, text });
-    this.answer(entry, { type: "refuse", object: entry.object, code, text });
+    this.answer({ type: "refuse", object: entry.object, code, text });
   }
 
-  private answer(_entry: EntryMessage, message: ControlMessage): void {
+  private answerUnchanged(entry: EntryMessage): void {
+    this.tally.unchangedFiles++;
+    this.setup.events.add({ type: "file-skipped", path: entry.path, reason: "unchanged" });
+    this.answer({ type: "committed", object: entry.object, state: "unchanged", root: NO_HASH });
+  }
+
+  private answer(message: ControlMessage): void {
     this.openObjects--;
     this.setup.messages.add(message);
   }
 
-  // The end of the transfer
-
-  /** Stops receiving and cleans up. */
-  stop(_code: ErrorCode | undefined): void {
-    if (this.isStopped) return;
-    this.isStopped = true;
-    for (const file of this.files.values()) {
-      file.state = "closed";
-      this.consumed += file.discardOpen();
-      this.dropStaging(file);
-    }
-    this.files.clear();
-  }
-
-  /** Whether stopping still needs the disk. */
-  get isStopping(): boolean {
-    return !this.publisher.isIdle;
-  }
+  // The end
 
   private finishIfDone(): void {
-    if (!this.isListComplete || this.openObjects > 0 || this.isFinishing || this.isStopped) return;
-    this.isFinishing = true;
-    this.sendResult();
+    if (!this.isListComplete || this.openObjects > 0) return;
+    this.ending = "finishing";
+    const { runner, root } = this.setup;
+    // The journal may still be writing what nobody waits for.
+    const go = (): void => {
+      runner.start(finishJob(root, this.directories, this.journal), () => this.sendResult());
+    };
+    if (this.journal === undefined) go();
+    else this.journal.flush(go);
   }
 
   private sendResult(): void {
+    this.ending = "done";
     const outcome = this.tally.outcome();
     this.setup.messages.add({
       type: "result",
@@ -567,6 +755,33 @@ export class Receiver implements ObjectSink {
     });
     this.hasSentResult = true;
   }
+
+  /** Stops receiving. What happens to what is there depends on `code`; `continueStop` does it. */
+  stop(code: ErrorCode | undefined): void {
+    this.endCode = code;
+    if (this.ending === "no") this.ending = "waiting";
+  }
+
+  /** Whether stopping still needs the disk. */
+  get isStopping(): boolean {
+    return this.ending !== "done";
+  }
+
+  /** Goes on with stopping; called when no operation is running. */
+  continueStop(): void {
+    if (this.ending !== "waiting") return;
+    this.ending = "cleaning";
+    const { runner, root } = this.setup;
+    const files = [...this.files.values(), ...this.toAccept];
+    for (const file of files) this.consumed += file.discardOpen();
+    const keeps = this.endCode === undefined || keepsState(this.endCode);
+    const work = keeps
+      ? saveJob(files, this.output, this.journal)
+      : discardJob(root, files, this.directories, this.journal);
+    runner.start(work, () => {
+      this.ending = "done";
+    });
+  }
 }
 
 function chunkBytes(file: IncomingFile, index: number): number {
@@ -575,10 +790,13 @@ function chunkBytes(file: IncomingFile, index: number): number {
     : Math.min(CHUNK_BYTES, file.sizeBytes - index * CHUNK_BYTES);
 }
 
-/** Times before 1970 and after 2255 become the nearest that every file system can hold. */
+/** Times before 1970 and beyond what numbers hold become the nearest that every file system can hold. */
 function clampTime(timeUs: number | undefined): number | undefined {
-  return timeUs === undefined ? undefined : Math.max(0, Math.min(timeUs, Number.MAX_SAFE_INTEGER));
+  return timeUs === undefined ? undefined : Math.max(0, Math.min(timeUs, TIME_MAX_US));
 }
+
+/** 2106-02-07, the last second of 32 bits without a sign: the earliest end among file systems in use. */
+const TIME_MAX_US = 4_294_967_295_000_000;
 
 function diskText(entry: EntryMessage, errno: string): string {
   return `cannot write ${printable(entry.path)}: ${errnoText(errno)}`;

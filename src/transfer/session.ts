@@ -7,7 +7,7 @@
  * events; when `outcome` is set and no requests are left, the session is over.
  */
 import type { ErrorCode } from "../base/errors.ts";
-import { ERRORS, GodwitError } from "../base/errors.ts";
+import { GodwitError } from "../base/errors.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { EventQueue } from "../events/queue.ts";
 import type { DiskRequest, DiskResult, RootHandle } from "../files/disk.ts";
@@ -255,7 +255,10 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
       else if (this.receiver?.isFinished === true) this.end(undefined, "");
     }
     if (this.ending === undefined || this.runner.runningCount > 0 || this.isClosingRoots) return;
-    if (this.receiver?.isStopping === true) return;
+    if (this.receiver?.isStopping === true) {
+      this.receiver.continueStop();
+      return;
+    }
     if (this.roots.length > 0) {
       this.isClosingRoots = true;
       const root = this.roots.pop();
@@ -287,9 +290,3 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
 const EMPTY = new Uint8Array(0);
 const NOTHING = new Tally();
-
-/** Whether state for a later resume is kept after a transfer ended with `code`. Contract: docs/spec/files.md §5. */
-export function keepsState(code: ErrorCode): boolean {
-  const { exit } = ERRORS[code];
-  return exit !== 7 && exit !== 8 && exit !== 9 && exit !== 10;
-}

@@ -33,6 +33,14 @@ export interface TransferOutcome {
   readonly failures: readonly EntryFailure[];
   /** Entries left out on purpose: links, specials. */
   readonly skippedEntries: number;
+  /** Entries that a dry run would have transferred. */
+  readonly plannedEntries: number;
+}
+
+/** Whether state for a later resume is kept after a transfer ended with `code`. docs/spec/files.md §5. */
+export function keepsState(code: ErrorCode): boolean {
+  const { exit } = ERRORS[code];
+  return exit !== 7 && exit !== 8 && exit !== 9 && exit !== 10;
 }
 
 /** Counts results. */
@@ -45,6 +53,7 @@ export class Tally {
   resumedBytes = 0;
   failedEntries = 0;
   skippedEntries = 0;
+  plannedEntries = 0;
   readonly failures: EntryFailure[] = [];
 
   /** Counts an entry that failed. */
@@ -55,7 +64,7 @@ export class Tally {
 
   /** Entries that are as they should be. */
   get completeEntries(): number {
-    return this.files + this.unchangedFiles + this.links;
+    return this.files + this.unchangedFiles + this.links + this.plannedEntries;
   }
 
   /** The verdict when everything was tried; with `code`, the verdict of a transfer that broke off. */
@@ -74,6 +83,7 @@ export class Tally {
       failedEntries,
       failures: this.failures,
       skippedEntries,
+      plannedEntries: this.plannedEntries,
     };
   }
 

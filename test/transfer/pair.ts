@@ -7,6 +7,7 @@ import { SeededRandom } from "../../src/base/random.ts";
 import type { GodwitEvent } from "../../src/events/event.ts";
 import type { DiskOperation, DiskRequest, DiskResult } from "../../src/files/disk.ts";
 import type { Hash } from "../../src/files/hash-tree.ts";
+import { isLeftoverName } from "../../src/files/staging-name.ts";
 import { SimDisk } from "../../src/sim/disk.ts";
 import type { ClientRequest } from "../../src/transfer/client-session.ts";
 import { ClientSession } from "../../src/transfer/client-session.ts";
@@ -131,6 +132,15 @@ export class Pair {
     throw new Error(`too many rounds: ${this.describe()}`);
   }
 
+  /** Lets the disks finish what the sessions still ask of them, without a network. */
+  drain(): void {
+    for (const side of [this.client, this.server]) {
+      for (let i = 0; i < 100_000 && this.runDisk(side); i++);
+      side.events.push(...side.session.takeEvents());
+      if (side.session.outcome === undefined) throw new Error(`no outcome: ${this.describe()}`);
+    }
+  }
+
   get isOver(): boolean {
     const sides = [this.client, this.server];
     return sides.every(
@@ -157,6 +167,7 @@ export class Pair {
     return JSON.stringify(
       [this.client, this.server].map((side) => ({
         outcome: side.session.outcome ?? null,
+        receiver: receiverState(side.session),
         pending: side.pending.length,
         sentNew: side.sentNew,
         received: side.received,
@@ -274,6 +285,11 @@ export function outcomes(pair: Pair): [client: TransferOutcome, server: Transfer
   return [client, server];
 }
 
+/** Without godwit's own files: the removal of a journal need not be durable. */
+export function published(tree: ReadonlyMap<string, Uint8Array>): Map<string, Uint8Array> {
+  return new Map([...tree].filter(([path]) => !isLeftoverName(path.split("/").at(-1) ?? "")));
+}
+
 /** What differs between the files of a disk and those expected, by path; empty when all is equal. */
 export function differences(
   actual: ReadonlyMap<string, Uint8Array>,
@@ -288,4 +304,21 @@ export function differences(
   }
   for (const path of wanted.keys()) if (!actual.has(path)) found.push(`${path} is missing`);
   return found;
+}
+
+function receiverState(session: TransferSession): unknown {
+  const { receiver, runner } = session as unknown as { receiver: any; runner: any };
+  if (receiver === undefined) return undefined;
+  const { ending, openObjects, isListComplete, gate, hasSentResult, journal } = receiver;
+  return {
+    ending,
+    openObjects,
+    isListComplete,
+    gate,
+    hasSentResult,
+    running: runner.runningCount,
+    waiters: journal?.waiters.length,
+    isWriting: journal?.isWriting,
+    files: [...receiver.files.values()].map((file: any) => [file.path.text, file.state]),
+  };
 }
