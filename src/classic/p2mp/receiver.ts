@@ -18,7 +18,7 @@ import type {
   PeerAddress,
   Transmit,
 } from "../machine.ts";
-import { hostOf } from "./sender.ts";
+import { hostOf, RETRY_US } from "./sender.ts";
 import { printedSequence } from "./wire.ts";
 import type { P2mpEncoding, P2mpMessage } from "./wire.ts";
 
@@ -74,6 +74,7 @@ export class P2mpReceiver implements ClassicMachine {
   private host: string | undefined;
   private onlyPeer: PeerAddress | undefined;
   private heardUs = 0;
+  private wrongAnswerUs = -Infinity;
   private ignoredDatagrams = 0;
 
   constructor(options: P2mpReceiverOptions) {
@@ -129,9 +130,22 @@ export class P2mpReceiver implements ClassicMachine {
       // Acknowledging it would let that sender believe that its packet is stored.
       this.ignore(from, "a packet of another file");
       return;
+    } else if (sequence !== this.sequence) {
+      this.answerWrong(from, nowUs);
+      return;
     }
     this.heardUs = nowUs;
-    if (this.sequence >= 0) this.outbox.send(from, this.encoding.ack(this.sequence));
+    this.outbox.send(from, this.encoding.ack(this.sequence));
+  }
+
+  /**
+   * Answers a packet that is not expected with the last one in order, as the original does, but not
+   * more often than its timer: the original's client sends again at once, 2000 times a second.
+   */
+  private answerWrong(to: PeerAddress, nowUs: number): void {
+    if (this.sequence < 0 || nowUs - this.wrongAnswerUs < RETRY_US) return;
+    this.wrongAnswerUs = nowUs;
+    this.outbox.send(to, this.encoding.ack(this.sequence));
   }
 
   /** Appends a packet. Returns whether it may be acknowledged. */
