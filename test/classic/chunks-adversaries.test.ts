@@ -344,3 +344,95 @@ test("thousands of random starts and chunks never crash the server nor leave mor
   expect(store.openSinks).toBe(0);
   for (const sink of store.sinks) expect(sink.state).not.toBe("open");
 });
+
+describe("timers of the server", () => {
+  const start = (): {
+    server: ChunksServer;
+    store: MemoryStore;
+    hear: (message: string, nowUs: number) => void;
+  } => {
+    const store = new MemoryStore();
+    const server = new ChunksServer({ edition: f22, store });
+    return {
+      server,
+      store,
+      hear: (message, nowUs) => server.handleDatagram(Buffer.from(message), CLIENT, nowUs),
+    };
+  };
+
+  test("an unfinished session lasts 3 s from the last message", () => {
+    const { server, store, hear } = start();
+    hear("s | 0 | a | 9", 0);
+    expect(server.nextTimeoutUs()).toBe(3 * SECOND_US);
+    hear("d | 1 | abc", SECOND_US);
+    expect(server.nextTimeoutUs()).toBe(4 * SECOND_US);
+    server.handleTimeout(4 * SECOND_US - 1);
+    expect(store.openSinks).toBe(1);
+    server.handleTimeout(4 * SECOND_US);
+    expect(store.openSinks).toBe(0);
+    expect(server.nextTimeoutUs()).toBeUndefined();
+  });
+
+  test("a finished one answers for 5 s from the last message, and for 60 s at most", () => {
+    const { server, hear } = start();
+    hear("s | 0 | a | 3", 0);
+    hear("d | 1 | abc", SECOND_US);
+    expect(server.nextTimeoutUs()).toBe(6 * SECOND_US);
+    for (let nowUs = 2 * SECOND_US; nowUs < 60 * SECOND_US; nowUs += SECOND_US) hear("d | 1 | abc", nowUs);
+    expect(server.nextTimeoutUs()).toBe(61 * SECOND_US);
+  });
+});
+
+describe("the client, message by message", () => {
+  const begin = (
+    size: number,
+    edition = f22,
+  ): { client: ChunksClient; sent: (nowUs: number) => string[] } => {
+    const source = memorySource(patternBytes(size));
+    const client = new ChunksClient({ edition, server: SERVER, source, remoteName: "a" });
+    const sent = (nowUs: number): string[] => {
+      const messages: string[] = [];
+      for (let one; (one = client.pollTransmit(nowUs)) !== undefined;) messages.push(text(one.bytes));
+      return messages;
+    };
+    sent(0);
+    return { client, sent };
+  };
+  const answer = (client: ChunksClient, message: string, nowUs: number): void =>
+    client.handleDatagram(Buffer.from(message), SERVER, nowUs);
+
+  test("an answer without a buffer size means 1024", () => {
+    const { client, sent } = begin(5_000);
+    answer(client, "a | 1", 1);
+    expect(sent(1).map((message) => message.length)).toEqual([1_024]);
+  });
+
+  test("a buffer as long as the header is refused before anything is sent", () => {
+    const { client, sent } = begin(5_000);
+    answer(client, "a | 1 | 8", 1);
+    expect(sent(1)).toEqual([]);
+    expect(client.outcome).toMatchObject({ result: "failed", error: { code: "PROTOCOL_VIOLATION" } });
+  });
+
+  test("one bit: after sending twice, the second answer is awaited before the next chunk", () => {
+    const { client, sent } = begin(50_000, s23);
+    answer(client, "a|1", 10);
+    expect(sent(10).map((message) => message.slice(0, 4))).toEqual(["d|1|"]);
+    client.handleTimeout(SECOND_US + 10);
+    expect(sent(SECOND_US + 10)).toHaveLength(1);
+    answer(client, "a|0", SECOND_US + 20);
+    expect(sent(SECOND_US + 20)).toEqual([]);
+    answer(client, "a|0", SECOND_US + 30); // the late one: it must not pass for an answer to the chunk after next
+    expect(sent(SECOND_US + 30).map((message) => message.slice(0, 4))).toEqual(["d|0|"]);
+  });
+
+  test("one bit: a second answer that never comes is not awaited for ever", () => {
+    const { client, sent } = begin(50_000, s23);
+    client.handleTimeout(SECOND_US);
+    expect(sent(SECOND_US)).toEqual(["s|0|a|50000"]);
+    answer(client, "a|1", SECOND_US + 20);
+    expect(client.nextTimeoutUs()).toBe(2 * SECOND_US + 20);
+    client.handleTimeout(2 * SECOND_US + 20);
+    expect(sent(2 * SECOND_US + 20).map((message) => message.slice(0, 4))).toEqual(["d|1|"]);
+  });
+});

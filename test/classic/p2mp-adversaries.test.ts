@@ -233,3 +233,92 @@ test("a full disk ends the receiver without a file, and the sender learns it by 
   expect(sender.outcome).toMatchObject({ result: "failed", error: { code: "PEER_GONE" } });
   expect(stores[0].files.size).toBe(0);
 });
+
+describe("acknowledgements from another port", () => {
+  const send = (receivers: readonly string[]): P2mpSender => {
+    const source = memorySource(patternBytes(10));
+    const sender = new P2mpSender({ encoding: ascii, receivers, source, segmentBytes: 500 });
+    while (sender.pollTransmit(0) !== undefined);
+    return sender;
+  };
+
+  test("count for the one receiver at that host", () => {
+    const sender = send(["192.0.2.1:7735"]);
+    sender.handleDatagram(ascii.ack(1), "198.51.100.1:7735", 10);
+    expect(sender.outcome).toBeUndefined();
+    sender.handleDatagram(ascii.ack(1), "192.0.2.1:9999", 10);
+    expect(sender.outcome).toEqual({ result: "complete" });
+  });
+
+  test("count for nobody where two receivers share the host", () => {
+    const sender = send(["192.0.2.1:7735", "192.0.2.1:7736"]);
+    sender.handleDatagram(ascii.ack(1), "192.0.2.1:9999", 10);
+    sender.handleDatagram(ascii.ack(1), "192.0.2.1:7735", 10);
+    expect(sender.outcome).toBeUndefined();
+    sender.handleDatagram(ascii.ack(1), "192.0.2.1:7736", 10);
+    expect(sender.outcome).toEqual({ result: "complete" });
+  });
+});
+
+test("an end that nobody confirms: two seconds, then probably complete", () => {
+  const { world, sender } = group(
+    patternBytes(900),
+    1,
+    { decide: (one) => (one.from !== SENDER && one.bytes[6] === 0xff ? [] : undefined) },
+    { encoding: binary },
+  );
+  world.run(60 * SECOND_US, () => sender.outcome !== undefined);
+  expect(sender.outcome?.result).toBe("probably-complete");
+  expect(world.nowUs).toBeGreaterThan(1_900_000);
+  expect(world.nowUs).toBeLessThan(2_100_000);
+});
+
+test("a file larger than allowed ends the receiver without a file", () => {
+  const store = new MemoryStore();
+  const machine = receiver(store, { maxFileBytes: 15 });
+  machine.handleDatagram(ascii.data(1, patternBytes(10)), "192.0.2.7:1", 0);
+  machine.handleDatagram(ascii.data(2, patternBytes(6)), "192.0.2.7:1", 0);
+  expect(machine.outcome).toMatchObject({ result: "failed", error: { code: "OVER_LIMIT", exit: 9 } });
+  expect(store.openSinks).toBe(0);
+});
+
+test("packets without data are not acknowledged: an original with MSS 0 sends them for ever", () => {
+  const machine = receiver(new MemoryStore());
+  machine.handleDatagram(ascii.data(1, new Uint8Array(0)), "192.0.2.7:1", 0);
+  expect(machine.pollTransmit()).toBeUndefined();
+});
+
+test("an end before the size told beforehand: failed, nothing saved", () => {
+  const store = new MemoryStore();
+  const machine = receiver(store, { encoding: binary, expectedBytes: 20 });
+  machine.handleDatagram(binary.data(0, patternBytes(10)), "192.0.2.7:1", 0);
+  machine.handleDatagram(binary.end(0), "192.0.2.7:1", 0);
+  expect(machine.outcome).toMatchObject({
+    result: "failed",
+    error: { code: "VERIFICATION_FAILED", exit: 8 },
+  });
+  expect(store.files.size + store.openSinks).toBe(0);
+});
+
+describe("stopped by the user", () => {
+  const stop = (
+    sizes: readonly number[],
+    afterUs: number,
+  ): { result: string | undefined; saved: number | undefined } => {
+    const store = new MemoryStore();
+    const machine = receiver(store);
+    for (const [i, size] of sizes.entries())
+      machine.handleDatagram(ascii.data(i + 1, patternBytes(size)), "192.0.2.7:1", 0);
+    machine.handleStop(afterUs);
+    return { result: machine.outcome?.result, saved: store.files.get("out")?.length };
+  };
+
+  test("in the middle: nothing is saved", () => {
+    expect(stop([100, 100], 500_000)).toEqual({ result: "failed", saved: undefined });
+    expect(stop([], 500_000)).toEqual({ result: "failed", saved: undefined });
+  });
+  test("a second after the sender fell silent, or after a shorter packet: as the silence would have ended it", () => {
+    expect(stop([100, 100], SECOND_US)).toEqual({ result: "probably-complete", saved: 200 });
+    expect(stop([100, 20], 1_000)).toEqual({ result: "probably-complete", saved: 120 });
+  });
+});
