@@ -55,6 +55,13 @@ export class RangeSet {
     assert(start <= end, "range must not be reversed");
     if (start === end) return 0;
     const { starts, ends } = this;
+    const last = ends.length - 1;
+    if (last >= 0 && ends[last] === start) {
+      // In order: the common case on every hot path.
+      ends[last] = end;
+      this.total += end - start;
+      return end - start;
+    }
     const from = this.firstEndingAtOrAfter(start);
     let to = from;
     let covered = 0;

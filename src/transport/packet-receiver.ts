@@ -4,6 +4,7 @@
  */
 import { DecodeError, GodwitError } from "../base/errors.ts";
 import { ACK_RANGES_PER_FRAME } from "../base/limits.ts";
+import { addressText } from "../wire/address.ts";
 import type { PacketBatch } from "../wire/batch.ts";
 import { FrameReader, NO_FRAME } from "../wire/frame-reader.ts";
 import { FRAME, isAckEliciting, isProbing } from "../wire/frames.ts";
@@ -116,7 +117,11 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     tracker.handleReceived(packetNumber, mustAcknowledge, batch.ecn[index], nowUs);
     if (closing.state !== "open") return;
     if (session.paths.handleReceived(batch.addresses, index, sizeBytes, isNewest, nowUs))
-      events.add({ type: "path-changed", isValidated: false, address: "" });
+      events.add({
+        type: "path-changed",
+        isValidated: false,
+        address: addressText(batch.addresses, index),
+      });
   }
 
   private handleFrame(type: number, batch: PacketBatch, index: number, nowUs: number): void {
@@ -328,8 +333,9 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     const change = paths.handleResponse(reader.bytes, reader.dataStart, nowUs);
     if (change === undefined) return;
     this.pathChanges++;
-    events.add({ type: "path-validated", address: "", tookUs: change.tookUs });
-    events.add({ type: "path-changed", isValidated: true, address: "" });
+    const address = addressText(paths.current);
+    events.add({ type: "path-validated", address, tookUs: change.tookUs });
+    events.add({ type: "path-changed", isValidated: true, address });
     // RFC 9000 §9.4: a changed port alone is the same path behind a NAT that forgot.
     if (change.isRebinding) return;
     recovery.handlePathChange(nowUs);

@@ -196,7 +196,7 @@ export class PacketSender {
     this.begin(batch, maxBytes);
     const reported = this.writeAck(nowUs);
     if (withWork) {
-      session.control.write(builder, nowUs);
+      if (!session.control.isEmpty) session.control.write(builder, nowUs);
       builder.writeStreams(session.streams);
       if (session.source !== undefined) builder.writeData(session.source, session.credit);
     }

@@ -37,3 +37,25 @@ export function addressBytes(words: Int32Array, index = 0): Uint8Array {
   for (let i = 0; i < ADDRESS_WORDS; i++) view.setInt32(i * 4, words[index * ADDRESS_WORDS + i]);
   return bytes;
 }
+
+/** The address for people: `192.0.2.1:4639`, `[2001:db8::1]:4639`, without a scope. RFC 5952 §4. */
+export function addressText(words: Int32Array, index = 0): string {
+  const at = index * ADDRESS_WORDS;
+  const port = words[at + 4];
+  const low = words[at + 3];
+  if (isIpv4Address(words, index))
+    return `${low >>> 24}.${(low >>> 16) & 0xff}.${(low >>> 8) & 0xff}.${low & 0xff}:${port}`;
+  const groups: string[] = [];
+  for (let i = 0; i < 4; i++)
+    groups.push((words[at + i] >>> 16).toString(16), (words[at + i] & 0xffff).toString(16));
+  // RFC 5952 §4.2: the first of the longest runs of two or more zero groups is left out.
+  const runs = groups.map((_, start) => {
+    let end = start;
+    while (groups[end] === "0") end++;
+    return end - start;
+  });
+  const longest = Math.max(...runs);
+  if (longest < 2) return `[${groups.join(":")}]:${port}`;
+  const start = runs.indexOf(longest);
+  return `[${groups.slice(0, start).join(":")}::${groups.slice(start + longest).join(":")}]:${port}`;
+}
