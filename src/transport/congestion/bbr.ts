@@ -44,13 +44,29 @@ const DOWN_GAIN = 0.75;
 const MIN_RTT_WINDOW_US = 10_000_000;
 /** Loss beyond what chance makes of the random loss that counts as excess. BBR §2.4 (BBRLossThresh). */
 const LOSS_THRESHOLD = 0.02;
-/** Queue that cruising tolerates, as a share of the least round trip. */
-const QUEUE_TARGET = 0.1;
-const QUEUE_TARGET_US = 1_500;
+/**
+ * Queueing delay a cruising flow of W datagrams aims at: this share of the least round trip, divided by
+ * the square root of W. Flows that share a queue see the same delay, so the larger one yields first.
+ */
+const QUEUE_TARGET = 0.8;
+const QUEUE_TARGET_MIN_US = 1_000;
+/** Most change of the cruising rate in one round. */
+const CRUISE_STEP = 0.1;
 /** Queue left after draining our own packets that tells of another sender, as a share of the least round trip. */
-const FOREIGN_QUEUE = 0.25;
+const FOREIGN_QUEUE = 0.3;
 const FOREIGN_QUEUE_US = 3_000;
+/** Queueing delay that passes for none, as a share of the least round trip; a timer's resolution at least. */
+const QUIET_QUEUE = 0.03;
+const QUIET_QUEUE_US = 750;
 const FOREIGN_EVIDENCE = 3;
+/** Competing flows look this often whether the others are gone, in microseconds. */
+const COMPETE_TEST_US = 10_000_000;
+/** A cruising flow that gave way for this share of its rate and still meets a queue competes. */
+const YIELD_MAX = 0.6;
+/** The rate it remembers fades with this time constant, in microseconds. */
+const REFERENCE_DECAY_US = 30_000_000;
+/** Window kept after a loss beside others. Gentler than CUBIC's 0.7: the tests cost a part of the share. */
+const COMPETE_BETA = 0.8;
 const EXTRA_ACKED_ROUNDS = 10;
 
 /** Makes the default controller. */
@@ -105,6 +121,11 @@ class Bbr implements CongestionController {
   private extraRound = 0;
 
   // The cycle.
+  /** What cruising sends, in bytes per second; probes are relative to it. */
+  private cruiseRate = 0;
+  /** What cruising sent lately: giving way for half of it, in vain, tells of a sender that does not. */
+  private referenceRate = 0;
+  private referenceAtUs = 0;
   private phaseRound = 0;
   private phaseStartUs = 0;
   private cruiseRounds = 0;
@@ -254,6 +275,7 @@ class Bbr implements CongestionController {
   private updateMinRtt(sample: AckSample): void {
     if (!sample.hasRttSample) return;
     const rttUs = sample.latestRttUs;
+    if (this.minRttUs === Infinity) this.minRttUs = Math.min(rttUs, sample.minRttUs);
     // A round trip close to the least one says that it still holds.
     if (rttUs <= this.minRttUs * 1.05 + 500) this.minRttAtUs = sample.nowUs;
     if (rttUs < this.minRttUs) this.minRttUs = rttUs;
@@ -298,26 +320,28 @@ class Bbr implements CongestionController {
   }
 
   private handleObservation(lost: number, total: number): void {
-    if (!this.isTest) {
-      this.random.handleQuietLoss(lost, total);
-      return;
-    }
-    this.isTest = false;
     const rate = lost / total;
+    // Only an empty queue proves that the loss was not somebody's congestion.
+    const isQuiet = this.queueUs <= this.quietQueueUs();
+    if (isQuiet || rate < this.random.rate) this.random.handleQuietLoss(lost, total);
+    if (!this.isTest) return;
+    this.isTest = false;
     const halfExcess = Math.max((this.lossBefore - this.random.rate) / 2, LOSS_THRESHOLD / 2);
     const hasFallen = rate < this.lossBefore - halfExcess;
-    if (hasFallen) {
-      this.random.handleQuietLoss(lost, total);
-      // Loss followed our rate: what arrived before is what the path carries.
-      this.limitBandwidth(this.rateBefore);
-    } else if (this.queueUs < this.foreignQueueUs()) {
-      this.random.confirm(Math.min(rate, this.lossBefore));
-    }
+    if (!hasFallen && isQuiet) this.random.confirm(Math.min(rate, this.lossBefore));
+    // Loss followed our rate, or others keep the queue full: what arrived is what the path carries.
+    else this.limitBandwidth(this.rateBefore);
+  }
+
+  /** Least queueing delay of a round in which the queue ran empty, but for noise. */
+  private quietQueueUs(): number {
+    return Math.max(QUIET_QUEUE * this.minRttUs, QUIET_QUEUE_US) + this.jitterUs / 2;
   }
 
   /** Congestion: the bandwidth is what arrived, whatever was seen before. */
   private limitBandwidth(rate: number): void {
     this.isLossLimited = true;
+    this.referenceRate = Math.min(this.referenceRate, rate);
     if (rate <= 0 || rate >= this.bandwidthBytesPerSecond) return;
     this.bandwidthNow = rate;
     this.bandwidthBefore = rate;
@@ -346,7 +370,7 @@ class Bbr implements CongestionController {
 
   private updatePhase(sample: AckSample): void {
     const { nowUs } = sample;
-    const bdp = this.bdpBytes();
+    const bdp = this.ownBdpBytes();
     switch (this.phase) {
       case "startup":
         if (this.isRoundStart) this.updateStartup(sample);
@@ -409,6 +433,7 @@ class Bbr implements CongestionController {
       return;
     // Loss while bandwidth still doubled was not ours.
     if (this.startupTotal >= 30) this.random.confirm(this.startupLost / this.startupTotal);
+    this.cruiseRate = this.sendRate();
     this.enter("drain", DRAIN_GAIN, sample.nowUs);
   }
 
@@ -431,9 +456,19 @@ class Bbr implements CongestionController {
         return;
       }
     }
-    const target = Math.max(QUEUE_TARGET * this.minRttUs, QUEUE_TARGET_US) + this.jitterUs / 4;
-    const excess = (this.queueUs - target) / this.minRttUs;
-    this.pacingGain = excess > 0 ? 1 - Math.min(0.25, excess / 2) : 1;
+    const targetUs = this.queueTargetUs();
+    const step = Math.max(-1, Math.min(1, (targetUs - this.queueUs) / targetUs));
+    this.cruiseRate *= 1 + CRUISE_STEP * step;
+    this.referenceRate *= Math.exp((this.referenceAtUs - nowUs) / REFERENCE_DECAY_US);
+    this.referenceAtUs = nowUs;
+    this.referenceRate = Math.max(this.referenceRate, Math.min(this.cruiseRate, this.sendRate()));
+    if (step < 0 && this.cruiseRate < YIELD_MAX * this.referenceRate) {
+      if (this.queueUs > 2 * this.foreignQueueUs()) {
+        this.referenceRate = this.cruiseRate;
+        this.enterProbeRtt("cruise", nowUs);
+      } else this.enterCompete(sample);
+      return;
+    }
     if (this.roundsInPhase >= 2 && this.hasExcessLoss()) {
       if (this.queueUs > this.foreignQueueUs()) {
         this.limitBandwidth(this.lastRate);
@@ -441,7 +476,6 @@ class Bbr implements CongestionController {
       } else this.enterDown(sample, true);
       return;
     }
-    if (this.roundsInPhase >= 2) this.random.handleLessLoss(1);
     if (this.roundsInPhase >= this.cruiseRounds && nowUs - this.phaseStartUs >= this.cruiseUs) {
       this.advanceBandwidth();
       this.bandwidthAtUp = this.bandwidthBytesPerSecond;
@@ -459,10 +493,17 @@ class Bbr implements CongestionController {
       this.enterDown(sample, true);
     } else if (hasGrown && this.queueUs < this.foreignQueueUs()) {
       // There is more: go on, faster each time.
+      this.cruiseRate = this.sendRate();
       this.upStreak++;
       this.bandwidthAtUp = this.bandwidthBytesPerSecond;
       this.enter("probe-up", Math.min(UP_GAIN + 0.25 * this.upStreak, 2), sample.nowUs);
     } else this.enterDown(sample, false);
+  }
+
+  private queueTargetUs(): number {
+    const windowDatagrams = Math.max((this.cruiseRate * this.minRttUs) / 1e6 / this.datagramBytes, 4);
+    const targetUs = (QUEUE_TARGET * this.minRttUs) / Math.sqrt(windowDatagrams);
+    return Math.max(targetUs, QUEUE_TARGET_MIN_US) + this.jitterUs / 4;
   }
 
   private enterDown(sample: AckSample, isTest: boolean): void {
@@ -497,6 +538,10 @@ class Bbr implements CongestionController {
     } else if (this.probeRttMinUs !== Infinity) this.minRttUs = this.probeRttMinUs;
     this.minRttAtUs = nowUs;
     this.foreignEvidence = 0;
+    if (this.returnPhase === "compete") {
+      this.cruiseRate = this.sendRate();
+      this.referenceRate = this.cruiseRate;
+    }
     this.enterCruise(nowUs);
   }
 
@@ -504,8 +549,13 @@ class Bbr implements CongestionController {
 
   private enterCompete(sample: AckSample): void {
     this.foreignEvidence = 0;
-    this.curve.reset();
-    this.windowBytes = Math.max((this.sendRate() * sample.smoothedRttUs) / 1e6, sample.bytesInFlight);
+    const rttUs = sample.smoothedRttUs;
+    // Back to what was held before giving way in vain.
+    this.windowBytes = Math.max(
+      (this.referenceRate * rttUs) / 1e6,
+      MIN_WINDOW_DATAGRAMS * this.datagramBytes,
+    );
+    this.curve.aimAt(this.windowBytes / this.datagramBytes);
     this.reducedAtUs = -Infinity;
     this.maxQueueUs = this.queueUs;
     this.enter("compete", 1, sample.nowUs);
@@ -517,12 +567,15 @@ class Bbr implements CongestionController {
     if (this.queueUs < 0.5 * this.maxQueueUs) return;
     this.reducedAtUs = sample.nowUs;
     const { datagramBytes } = this;
-    this.windowBytes = this.curve.reduce(this.windowBytes / datagramBytes) * datagramBytes;
+    // All senders see a full queue drop at about the same time: those of our kind drain together now.
+    const isTestDue = sample.nowUs - this.phaseStartUs > COMPETE_TEST_US;
+    if (isTestDue) this.enterProbeRtt("compete", sample.nowUs);
+    this.windowBytes = this.curve.reduce(this.windowBytes / datagramBytes, COMPETE_BETA) * datagramBytes;
   }
 
   private updateCompete(sample: AckSample): void {
     if (this.roundsInPhase % 8 === 0) this.advanceBandwidth();
-    if (sample.nowUs - this.phaseStartUs > MIN_RTT_WINDOW_US) this.enterProbeRtt("compete", sample.nowUs);
+    if (sample.nowUs - this.phaseStartUs > 2 * COMPETE_TEST_US) this.enterProbeRtt("compete", sample.nowUs);
   }
 
   // --- What follows --------------------------------------------------------------------------------
@@ -534,6 +587,10 @@ class Bbr implements CongestionController {
 
   private bdpBytes(): number {
     return (this.sendRate() * this.minRttUs) / 1e6;
+  }
+
+  private ownBdpBytes(): number {
+    return (Math.min(this.cruiseRate, this.sendRate()) * this.minRttUs) / 1e6;
   }
 
   private setRates(sample: AckSample): void {
@@ -567,11 +624,15 @@ class Bbr implements CongestionController {
     }
     const extra = Math.max(this.extraAckedNow, this.extraAckedBefore);
     const target = CWND_GAIN * ((rate * (this.minRttUs + this.jitterUs)) / 1e6) + extra + 3 * datagramBytes;
-    this.pacingRate = this.pacingGain * rate;
     if (this.phase === "startup") {
+      this.pacingRate = this.pacingGain * rate;
       this.pacingRate = Math.max(this.pacingRate, (this.cwnd * 1e6) / sample.smoothedRttUs);
       if (this.cwnd < target) this.cwnd = Math.min(target, this.cwnd + sample.ackedBytes);
-    } else this.cwnd = target;
+    } else {
+      this.cruiseRate = Math.min(this.cruiseRate, rate);
+      this.pacingRate = this.pacingGain * this.cruiseRate;
+      this.cwnd = target;
+    }
     this.cwnd = Math.max(this.cwnd, floor);
   }
 }

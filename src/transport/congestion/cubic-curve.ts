@@ -41,12 +41,19 @@ export class CubicCurve {
   }
 
   /** The window after a congestion event at `cwnd` segments. RFC 9438 §4.6, §4.7. */
-  reduce(cwnd: number): number {
+  reduce(cwnd: number, beta: number = CUBIC_BETA): number {
     this.cwndPrior = cwnd;
     // RFC 9438 §4.7: fast convergence makes room for new flows.
-    this.wMax = cwnd < this.wMax ? (cwnd * (1 + CUBIC_BETA)) / 2 : cwnd;
+    this.wMax = cwnd < this.wMax ? (cwnd * (1 + beta)) / 2 : cwnd;
     this.epochStartUs = undefined;
-    return cwnd * CUBIC_BETA;
+    return cwnd * beta;
+  }
+
+  /** Starts below a window that was held before, as after a reduction from it. */
+  aimAt(wMax: number): void {
+    this.reset();
+    this.wMax = wMax;
+    this.cwndPrior = wMax;
   }
 
   /** The next growth starts a new epoch from where the window is then. */
