@@ -140,6 +140,8 @@ interface FlowState {
   wakeAt: number;
   received: RangeSet;
   unacked: number;
+  /** Packets that arrived after later ones since the last acknowledgement. */
+  late: number[];
   largestAt: number;
   ackTimer: number;
   result: LabResult;
@@ -207,6 +209,7 @@ export function runLab(
       wakeAt: startUs,
       received: new RangeSet(),
       unacked: 0,
+      late: [],
       largestAt: 0,
       ackTimer: Infinity,
       size,
@@ -259,18 +262,26 @@ export function runLab(
     state.ackTimer = Infinity;
     if (path.ackLoss !== undefined && random.float() < path.ackLoss) return;
     const { received } = state;
-    const count = Math.min(received.rangeCount, 64);
+    const count = Math.min(received.rangeCount, 64 - Math.min(state.late.length, 16));
     const slot = free.pop() ?? acks.length;
     const ack: number[] = [now - state.largestAt];
     for (let i = 0; i < count; i++) {
       const at = received.rangeCount - 1 - i;
       ack.push(received.startAt(at), received.endAt(at) - 1);
     }
+    // As the receiver does: old ranges that grew are told, too.
+    const lowest = ack[ack.length - 2];
+    state.late.sort((a, b) => b - a);
+    for (const number of state.late) {
+      if (number < lowest && number < ack[ack.length - 2] && ack.length < 2 * 64 + 1)
+        ack.push(number, number);
+    }
+    state.late.length = 0;
     acks[slot] = ack;
     let at = now + delay();
     if (path.ackCompressionUs) at = Math.ceil(at / path.ackCompressionUs) * path.ackCompressionUs;
     heap.push(at, [ACK, index, slot]);
-    while (received.rangeCount > 512) received.dropLowest();
+    while (received.rangeCount > 4_096) received.dropLowest();
   };
 
   const drive = (state: FlowState, index: number, now: number): void => {
@@ -280,7 +291,12 @@ export function runLab(
     if (due !== undefined && due <= now) recovery.handleTimeout(now, handler);
     for (let probes = recovery.takeProbeCount(); probes > 0; probes--) transmit(state, index, now);
     let sendAt = Infinity;
+    const { bytes } = state.flow;
     while (recovery.canSend(state.size)) {
+      if (bytes !== undefined && recovery.statistics.bytesAcked + recovery.bytesInFlight >= bytes) {
+        recovery.handleAppLimited(now);
+        break;
+      }
       sendAt = state.flow.isUnpaced ? now : recovery.nextSendTimeUs(now);
       if (sendAt > now) break;
       transmit(state, index, now);
@@ -339,6 +355,7 @@ export function runLab(
         }
       }
       if (wasLargest) state.largestAt = now;
+      else state.late.push(number);
       if (++state.unacked >= (state.flow.ackEvery ?? 2) || (isGap && (loss === 0 || state.unacked >= 2))) {
         sendAck(state, index, now);
       } else if (state.ackTimer === Infinity) {

@@ -97,6 +97,10 @@ class Bbr implements CongestionController {
   private lastRate = 0;
   private queueUs = 0;
   private jitterUs = 0;
+  /** How long packets count in flight on average while no queue stands: late and lost ones do for longer. */
+  private dwellUs = 0;
+  private inFlightSum = 0;
+  private inFlightCount = 0;
 
   // Bandwidth: the largest delivery rate of this cycle and the one before, in bytes per second.
   private bandwidthNow = 0;
@@ -234,6 +238,8 @@ class Bbr implements CongestionController {
 
   private updateRound(sample: AckSample): void {
     if (sample.hasRttSample) this.roundMinRttUs = Math.min(this.roundMinRttUs, sample.latestRttUs);
+    this.inFlightSum += sample.priorBytesInFlight;
+    this.inFlightCount++;
     this.isRoundStart = sample.largestAcked >= this.roundEnd;
     if (!this.isRoundStart) return;
     this.roundEnd = sample.nextPacketNumber;
@@ -250,6 +256,13 @@ class Bbr implements CongestionController {
       const jitterUs = Math.max(0, sample.smoothedRttUs - this.roundMinRttUs);
       this.jitterUs += (jitterUs - this.jitterUs) / 8;
     }
+    if (delivered + lost > 0) {
+      // Little's law: what is in flight on average, by the rate at which it leaves.
+      const dwellUs = ((this.inFlightSum / this.inFlightCount) * durationUs) / (delivered + lost);
+      this.dwellUs += (dwellUs - this.dwellUs) / 4;
+    }
+    this.inFlightSum = 0;
+    this.inFlightCount = 0;
     this.roundMinRttUs = Infinity;
     this.roundStartUs = sample.nowUs;
     this.roundDelivered = sample.totalDeliveredBytes;
@@ -623,7 +636,12 @@ class Bbr implements CongestionController {
       return;
     }
     const extra = Math.max(this.extraAckedNow, this.extraAckedBefore);
-    const target = CWND_GAIN * ((rate * (this.minRttUs + this.jitterUs)) / 1e6) + extra + 3 * datagramBytes;
+    const isQuiet = this.queueUs <= this.quietQueueUs();
+    const holdUs = Math.max(
+      this.minRttUs + this.jitterUs,
+      isQuiet && this.phase !== "startup" ? this.dwellUs : 0,
+    );
+    const target = CWND_GAIN * ((rate * holdUs) / 1e6) + extra + 3 * datagramBytes;
     if (this.phase === "startup") {
       this.pacingRate = this.pacingGain * rate;
       this.pacingRate = Math.max(this.pacingRate, (this.cwnd * 1e6) / sample.smoothedRttUs);
