@@ -51,7 +51,8 @@ const LOSS_THRESHOLD = 0.02;
 const QUEUE_TARGET = 0.8;
 const QUEUE_TARGET_MIN_US = 1_000;
 /** Most change of the cruising rate in one round. */
-const CRUISE_STEP = 0.1;
+const CRUISE_STEP_UP = 0.05;
+const CRUISE_STEP_DOWN = 0.1;
 /** Queue left after draining our own packets that tells of another sender, as a share of the least round trip. */
 const FOREIGN_QUEUE = 0.3;
 const FOREIGN_QUEUE_US = 3_000;
@@ -67,6 +68,10 @@ const YIELD_MAX = 0.6;
 const REFERENCE_DECAY_US = 30_000_000;
 /** Window kept after a loss beside others. Gentler than CUBIC's 0.7: the tests cost a part of the share. */
 const COMPETE_BETA = 0.8;
+/** Random loss below which any loss in a full queue counts as the queue's. */
+const LEAST_RANDOM_LOSS = 0.005;
+/** Rounds without a queue after which nobody competes. */
+const QUIET_ROUNDS = 10;
 const EXTRA_ACKED_ROUNDS = 10;
 
 /** Makes the default controller. */
@@ -88,6 +93,8 @@ class Bbr implements CongestionController {
   private roundCount = 0;
   private isRoundStart = false;
   private roundStartUs = 0;
+  /** When the round just ended had begun. */
+  private roundStartedAtUs = 0;
   private roundDelivered = 0;
   private roundLost = 0;
   private roundMinRttUs = Infinity;
@@ -130,6 +137,8 @@ class Bbr implements CongestionController {
   /** What cruising sent lately: giving way for half of it, in vain, tells of a sender that does not. */
   private referenceRate = 0;
   private referenceAtUs = 0;
+  /** What was sent and either arrived or was lost at random, smoothed over eight rounds. */
+  private achievedRate = 0;
   private phaseRound = 0;
   private phaseStartUs = 0;
   private cruiseRounds = 0;
@@ -154,6 +163,7 @@ class Bbr implements CongestionController {
   private windowBytes = 0;
   private reducedAtUs = -Infinity;
   private maxQueueUs = 0;
+  private quietRounds = 0;
 
   constructor(datagramBytes: number, nowUs: number, randomFloat: () => number) {
     this.datagramBytes = datagramBytes;
@@ -250,6 +260,8 @@ class Bbr implements CongestionController {
     this.lastTotal = (delivered + lost) / this.datagramBytes;
     this.lastLossRate = delivered + lost > 0 ? lost / (delivered + lost) : 0;
     this.lastRate = durationUs > 0 ? (delivered * 1e6) / durationUs : 0;
+    const achieved = this.lastRate / (1 - this.random.rate);
+    this.achievedRate += (achieved - this.achievedRate) / 8;
     if (this.roundMinRttUs !== Infinity) {
       this.queueUs = Math.max(0, this.roundMinRttUs - this.minRttUs);
       this.maxQueueUs = Math.max(this.queueUs, this.maxQueueUs * 0.99);
@@ -264,6 +276,7 @@ class Bbr implements CongestionController {
     this.inFlightSum = 0;
     this.inFlightCount = 0;
     this.roundMinRttUs = Infinity;
+    this.roundStartedAtUs = this.roundStartUs;
     this.roundStartUs = sample.nowUs;
     this.roundDelivered = sample.totalDeliveredBytes;
     this.roundLost = sample.totalLostBytes;
@@ -471,13 +484,13 @@ class Bbr implements CongestionController {
     }
     const targetUs = this.queueTargetUs();
     const step = Math.max(-1, Math.min(1, (targetUs - this.queueUs) / targetUs));
-    this.cruiseRate *= 1 + CRUISE_STEP * step;
+    this.cruiseRate *= 1 + (step > 0 ? CRUISE_STEP_UP : CRUISE_STEP_DOWN) * step;
     this.referenceRate *= Math.exp((this.referenceAtUs - nowUs) / REFERENCE_DECAY_US);
     this.referenceAtUs = nowUs;
-    this.referenceRate = Math.max(this.referenceRate, Math.min(this.cruiseRate, this.sendRate()));
-    if (step < 0 && this.cruiseRate < YIELD_MAX * this.referenceRate) {
+    this.referenceRate = Math.max(this.referenceRate, this.achievedRate);
+    if (step < 0 && Math.max(this.cruiseRate, this.achievedRate) < YIELD_MAX * this.referenceRate) {
       if (this.queueUs > 2 * this.foreignQueueUs()) {
-        this.referenceRate = this.cruiseRate;
+        this.referenceRate = this.achievedRate;
         this.enterProbeRtt("cruise", nowUs);
       } else this.enterCompete(sample);
       return;
@@ -548,13 +561,21 @@ class Bbr implements CongestionController {
         this.curve.restartEpoch();
         return;
       }
-    } else if (this.probeRttMinUs !== Infinity) this.minRttUs = this.probeRttMinUs;
+      this.leaveCompete(nowUs);
+      return;
+    }
+    if (this.probeRttMinUs !== Infinity) this.minRttUs = this.probeRttMinUs;
     this.minRttAtUs = nowUs;
     this.foreignEvidence = 0;
-    if (this.returnPhase === "compete") {
-      this.cruiseRate = this.sendRate();
-      this.referenceRate = this.cruiseRate;
-    }
+    this.enterCruise(nowUs);
+  }
+
+  private leaveCompete(nowUs: number): void {
+    this.minRttAtUs = nowUs;
+    this.foreignEvidence = 0;
+    this.quietRounds = 0;
+    this.cruiseRate = this.sendRate();
+    this.referenceRate = this.achievedRate;
     this.enterCruise(nowUs);
   }
 
@@ -577,17 +598,35 @@ class Bbr implements CongestionController {
   private handleLossBesideOthers(sample: LossSample): void {
     if (sample.largestLostSentAtUs <= this.reducedAtUs) return;
     // A full queue drops; a loss while it is far from full is random.
-    if (this.queueUs < 0.5 * this.maxQueueUs) return;
-    this.reducedAtUs = sample.nowUs;
+    if (this.queueUs < 0.5 * this.maxQueueUs || this.random.rate > LEAST_RANDOM_LOSS) return;
+    this.giveWayBesideOthers(sample.nowUs);
+  }
+
+  private giveWayBesideOthers(nowUs: number): void {
+    this.reducedAtUs = nowUs;
     const { datagramBytes } = this;
     // All senders see a full queue drop at about the same time: those of our kind drain together now.
-    const isTestDue = sample.nowUs - this.phaseStartUs > COMPETE_TEST_US;
-    if (isTestDue) this.enterProbeRtt("compete", sample.nowUs);
+    if (nowUs - this.phaseStartUs > COMPETE_TEST_US) this.enterProbeRtt("compete", nowUs);
     this.windowBytes = this.curve.reduce(this.windowBytes / datagramBytes, COMPETE_BETA) * datagramBytes;
   }
 
   private updateCompete(sample: AckSample): void {
     if (this.roundsInPhase % 8 === 0) this.advanceBandwidth();
+    // Where packets are lost at random, a round tells more than a packet.
+    if (
+      this.random.rate > LEAST_RANDOM_LOSS &&
+      this.roundStartedAtUs > this.reducedAtUs &&
+      this.queueUs >= 0.5 * this.maxQueueUs &&
+      this.lastLossRate > (this.random.rate + this.random.expectedAtMost(this.lastTotal)) / 2
+    ) {
+      this.giveWayBesideOthers(sample.nowUs);
+    }
+    this.quietRounds = this.queueUs <= this.quietQueueUs() ? this.quietRounds + 1 : 0;
+    if (this.quietRounds >= QUIET_ROUNDS) {
+      // Nobody fills the queue any more.
+      this.leaveCompete(sample.nowUs);
+      return;
+    }
     if (sample.nowUs - this.phaseStartUs > 2 * COMPETE_TEST_US) this.enterProbeRtt("compete", sample.nowUs);
   }
 
