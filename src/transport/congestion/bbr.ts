@@ -40,6 +40,14 @@ const FULL_PIPE_GROWTH = 1.25;
 const DRAIN_GAIN = 0.5;
 const UP_GAIN = 1.25;
 const DOWN_GAIN = 0.75;
+const DOWN_GAIN_MAX = 0.9;
+/** Startup: samples whose least one is looked at, and the growth of the round trip that tells a queue. RFC 9406 §4.3. */
+const STARTUP_RTT_SAMPLES = 8;
+const STARTUP_RTT_GROWTH = 1.125;
+/** Startup: loss in a round beyond that of the rounds before that tells a full pipe. */
+const STARTUP_LOSS = 0.1;
+/** Startup with a queue: a little faster than what arrives, until that stops growing. */
+const STARTUP_CAREFUL_GAIN = 1.25;
 /** Least round-trip time is believed for so long, in microseconds. BBR §4.1 (MinRTTFilterLen). */
 const MIN_RTT_WINDOW_US = 10_000_000;
 /** Loss beyond what chance makes of the random loss that counts as excess. BBR §2.4 (BBRLossThresh). */
@@ -51,8 +59,7 @@ const LOSS_THRESHOLD = 0.02;
 const QUEUE_TARGET = 0.8;
 const QUEUE_TARGET_MIN_US = 1_000;
 /** Most change of the cruising rate in one round. */
-const CRUISE_STEP_UP = 0.05;
-const CRUISE_STEP_DOWN = 0.1;
+const CRUISE_STEP = 0.1;
 /** Queue left after draining our own packets that tells of another sender, as a share of the least round trip. */
 const FOREIGN_QUEUE = 0.3;
 const FOREIGN_QUEUE_US = 3_000;
@@ -108,6 +115,9 @@ class Bbr implements CongestionController {
   private dwellUs = 0;
   private inFlightSum = 0;
   private inFlightCount = 0;
+  private hasStartupQueue = false;
+  private recentMinRttUs = Infinity;
+  private recentSamples = 0;
 
   // Bandwidth: the largest delivery rate of this cycle and the one before, in bytes per second.
   private bandwidthNow = 0;
@@ -225,6 +235,7 @@ class Bbr implements CongestionController {
     this.fullBandwidthRounds = 0;
     this.startupLost = 0;
     this.startupTotal = 0;
+    this.hasStartupQueue = false;
     this.foreignEvidence = 0;
     this.observeFrom = Infinity;
     this.observeDelivered = -1;
@@ -399,6 +410,7 @@ class Bbr implements CongestionController {
     const bdp = this.ownBdpBytes();
     switch (this.phase) {
       case "startup":
+        if (!this.hasStartupQueue) this.watchStartup(sample);
         if (this.isRoundStart) this.updateStartup(sample);
         break;
       case "drain":
@@ -436,6 +448,24 @@ class Bbr implements CongestionController {
     }
   }
 
+  /** Looks for the first signs of a full pipe, without waiting for the round to end. */
+  private watchStartup(sample: AckSample): void {
+    if (sample.hasRttSample) {
+      this.recentMinRttUs = Math.min(this.recentMinRttUs, sample.latestRttUs);
+      if (++this.recentSamples >= STARTUP_RTT_SAMPLES) {
+        if (this.recentMinRttUs > STARTUP_RTT_GROWTH * this.minRttUs + 1_000) this.hasStartupQueue = true;
+        this.recentMinRttUs = Infinity;
+        this.recentSamples = 0;
+      }
+    }
+    const lost = (sample.totalLostBytes - this.roundLost) / this.datagramBytes;
+    const total = (sample.totalDeliveredBytes - this.roundDelivered) / this.datagramBytes + lost;
+    if (total < 20) return;
+    const usual = Math.max(this.startupLost / Math.max(this.startupTotal, 1), 0.01);
+    const chance = 3 * Math.sqrt((usual * (1 - usual)) / total);
+    if (lost / total > usual + chance + STARTUP_LOSS) this.hasStartupQueue = true;
+  }
+
   private updateStartup(sample: AckSample): void {
     if (sample.rateIsAppLimited) return;
     const bandwidth = this.bandwidthBytesPerSecond;
@@ -443,8 +473,10 @@ class Bbr implements CongestionController {
     if (grew) {
       this.fullBandwidth = bandwidth;
       this.fullBandwidthRounds = 0;
-      this.startupLost += this.lastLossRate * this.lastTotal;
-      this.startupTotal += this.lastTotal;
+      if (!this.hasStartupQueue) {
+        this.startupLost += this.lastLossRate * this.lastTotal;
+        this.startupTotal += this.lastTotal;
+      }
       return;
     }
     this.fullBandwidthRounds++;
@@ -484,7 +516,9 @@ class Bbr implements CongestionController {
     }
     const targetUs = this.queueTargetUs();
     const step = Math.max(-1, Math.min(1, (targetUs - this.queueUs) / targetUs));
-    this.cruiseRate *= 1 + (step > 0 ? CRUISE_STEP_UP : CRUISE_STEP_DOWN) * step;
+    // An empty queue leaves room; a short one says that we are there.
+    const stepUp = this.queueUs <= this.quietQueueUs() ? CRUISE_STEP : CRUISE_STEP / 2;
+    this.cruiseRate *= 1 + (step > 0 ? stepUp : CRUISE_STEP) * step;
     this.referenceRate *= Math.exp((this.referenceAtUs - nowUs) / REFERENCE_DECAY_US);
     this.referenceAtUs = nowUs;
     this.referenceRate = Math.max(this.referenceRate, this.achievedRate);
@@ -523,7 +557,11 @@ class Bbr implements CongestionController {
       this.upStreak++;
       this.bandwidthAtUp = this.bandwidthBytesPerSecond;
       this.enter("probe-up", Math.min(UP_GAIN + 0.25 * this.upStreak, 2), sample.nowUs);
-    } else this.enterDown(sample, false);
+    } else {
+      // The pipe took it without a queue: there was room.
+      if (this.queueUs <= this.quietQueueUs()) this.cruiseRate *= UP_GAIN;
+      this.enterDown(sample, false);
+    }
   }
 
   private queueTargetUs(): number {
@@ -533,7 +571,11 @@ class Bbr implements CongestionController {
   }
 
   private enterDown(sample: AckSample, isTest: boolean): void {
-    this.enter("probe-down", DOWN_GAIN, sample.nowUs);
+    // As deep as the queue to drain, and deep enough to see whether loss follows our rate.
+    const gain = isTest
+      ? DOWN_GAIN
+      : Math.max(DOWN_GAIN, Math.min(DOWN_GAIN_MAX, 1 - this.queueUs / this.minRttUs));
+    this.enter("probe-down", gain, sample.nowUs);
     // The first packets still meet the queue of what came before.
     this.observeFrom = sample.nextPacketNumber + Math.floor(sample.bytesInFlight / this.datagramBytes / 4);
     this.observeTo = Infinity;
@@ -682,9 +724,14 @@ class Bbr implements CongestionController {
     );
     const target = CWND_GAIN * ((rate * holdUs) / 1e6) + extra + 3 * datagramBytes;
     if (this.phase === "startup") {
-      this.pacingRate = this.pacingGain * rate;
-      this.pacingRate = Math.max(this.pacingRate, (this.cwnd * 1e6) / sample.smoothedRttUs);
-      if (this.cwnd < target) this.cwnd = Math.min(target, this.cwnd + sample.ackedBytes);
+      if (this.hasStartupQueue) {
+        this.pacingRate = STARTUP_CAREFUL_GAIN * rate;
+        this.cwnd = target;
+      } else {
+        // As slow start: a sample of the rate lags behind a window that doubles.
+        if (!sample.rateIsAppLimited) this.cwnd += sample.ackedBytes;
+        this.pacingRate = Math.max(STARTUP_PACING_GAIN * rate, (2 * this.cwnd * 1e6) / sample.smoothedRttUs);
+      }
     } else {
       this.cruiseRate = Math.min(this.cruiseRate, rate);
       this.pacingRate = this.pacingGain * this.cruiseRate;

@@ -23,6 +23,12 @@ export class RandomLoss {
 
   /** Packets sent below the bandwidth: `lost` of `total` datagrams did not arrive. */
   handleQuietLoss(lost: number, total: number): void {
+    // Far fewer lost than believed: then less is random, at once.
+    const rate = lost / total;
+    if (rate + 3 * Math.sqrt((this.rate * (1 - this.rate)) / total) < this.rate) {
+      this.confirm(rate);
+      return;
+    }
     this.lostDatagrams += lost;
     this.datagrams += total;
     if (this.datagrams < OBSERVATION_DATAGRAMS) return;
@@ -40,13 +46,6 @@ export class RandomLoss {
     this.rate = this.latest;
     this.lostDatagrams = 0;
     this.datagrams = 0;
-  }
-
-  /** Packets at full rate lost less than believed: then less is random. */
-  handleLessLoss(rate: number): void {
-    if (rate >= this.rate) return;
-    this.latest = rate;
-    this.rate = rate;
   }
 
   /** Most loss that chance makes of the random rate among `total` datagrams: three standard errors. */
