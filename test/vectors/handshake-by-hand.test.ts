@@ -44,7 +44,7 @@ const crypto = nodeCryptoProvider();
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
 
 describe.each([undefined, Buffer.alloc(32, 7)])("by hand, psk %s", (psk) => {
-  test("INIT, REPLY, FINISH, and the first protected packet", () => {
+  test.each([true, false])("INIT, REPLY, FINISH, and a protected packet; honest about its id: %s", (isHonest) => {
     const bob = temporaryIdentity(crypto);
     const bobId = hex("b0b1b2b3b4b5b6b7");
     const responder = new HandshakeResponder(
@@ -132,7 +132,7 @@ describe.each([undefined, Buffer.alloc(32, 7)])("by hand, psk %s", (psk) => {
         noise.digest,
         publicKey,
       ]);
-      const parameters = Buffer.concat([hex("0801 05 0f08"), ourId, hex("1108 67647701 67647701")]);
+      const parameters = Buffer.concat([hex("0801 05 0f08"), isHonest ? ourId : firstId, hex("1108 67647701 67647701")]);
       return encrypt(Buffer.concat([ownPublic, sign(null, toSign, own.privateKey), parameters]));
     };
     const message3 = noise.send(marker);
@@ -146,6 +146,12 @@ describe.each([undefined, Buffer.alloc(32, 7)])("by hand, psk %s", (psk) => {
     ]);
     responder.handlePacket(new Uint8Array(finish), 0);
     const { result } = responder;
+    if (!isHonest) {
+      // §6.3.
+      expect(responder.failure?.code).toBe("PROTOCOL_VIOLATION");
+      expect(result).toBeUndefined();
+      return;
+    }
     expect(responder.failure).toBeUndefined();
     expect(result).toBeDefined();
     if (result === undefined) return;
