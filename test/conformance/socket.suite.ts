@@ -156,7 +156,7 @@ export function socketConformance(host: SocketHost): void {
     });
 
     test("mixed lengths, empty ones between, keep their borders", async () => {
-      const lengths = [500, 500, 0, 500, 499, 501, 1, 1, 1, 1_400, 0, 0, 20, 1_400, 1_400, 3];
+      const lengths = [500, 500, 0, 500, 499, 501, 1, 1, 1, 1_400, 0, 20, 0, 700, 700, 1_400, 1_400, 3];
       const sent = lengths.map((length, i) => pattern(i, length));
       expect(a.send(batchOf(sent, b.socket.localAddress))).toBe(lengths.length);
       await host.until(() => b.received.length === lengths.length);
@@ -236,6 +236,21 @@ export function socketConformance(host: SocketHost): void {
       const sent = [0, 1, 2, 3, 4, 5, 6].map((i) => pattern(i, i < 4 ? 1_000 : 100));
       a.send(batchOf(sent, c.socket.localAddress));
       await host.until(() => c.received.length === 7);
+      expect(c.received.map((datagram) => datagram.bytes)).toEqual(sent);
+      c.socket.close();
+    });
+
+    test("a batch with few descriptors and much room does too, taken once per announcement", async () => {
+      const c = new Station(await host.open(), new PacketBatch(3, 1 << 18));
+      c.isAutomatic = false;
+      const sent = Array.from({ length: 20 }, (_, i) => pattern(i, i === 19 ? 200 : 1_100));
+      a.send(batchOf(sent, c.socket.localAddress));
+      let seen = 0;
+      await host.until(() => {
+        if (c.readable > seen) c.take();
+        seen = c.readable;
+        return c.received.length === 20;
+      });
       expect(c.received.map((datagram) => datagram.bytes)).toEqual(sent);
       c.socket.close();
     });

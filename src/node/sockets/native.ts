@@ -94,6 +94,8 @@ export class NativeSocket implements DatagramSocket {
   private mtuDatagramBytes = 0;
   private mtuAtMs = -Infinity;
   private features: number;
+  /** Those whose loss was not yet told. */
+  private toldFeatures: number;
   private handlers: SocketHandlers | undefined;
   private isClosed = false;
   private readonly handleKept = (): void => this.deliver();
@@ -118,9 +120,11 @@ export class NativeSocket implements DatagramSocket {
     );
     binding.localAddress(this.handle, this.localAddress);
     this.features = this.number(STATISTICS.features);
+    this.toldFeatures = this.features;
   }
 
   get description(): string {
+    this.features = this.number(STATISTICS.features);
     const names = [
       (this.features & NATIVE_FEATURES.gso) !== 0 ? "gso" : undefined,
       (this.features & NATIVE_FEATURES.gro) !== 0 ? "gro" : undefined,
@@ -191,8 +195,8 @@ export class NativeSocket implements DatagramSocket {
   }
 
   private noticeDegraded(): void {
-    const before = this.features;
-    this.features = this.number(STATISTICS.features);
+    const before = this.toldFeatures;
+    this.toldFeatures = this.features = this.number(STATISTICS.features);
     const lost = before & ~this.features;
     setImmediate(() => {
       if (this.isClosed) return;

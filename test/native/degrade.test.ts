@@ -1,0 +1,60 @@
+/** What the addon does when the kernel or the path refuses a feature: carries on without it, and says so. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { nativeBinding } from "../../src/node/sockets/native-loader.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "godwit-refuse-"));
+const shim = join(directory, "refusing-kernel.so");
+
+/** Compiles the stand-in for a refusing kernel; false where there is no addon or no compiler. */
+function canRefuse(): boolean {
+  if (nativeBinding() === undefined) return false;
+  const source = join(import.meta.dirname, "refusing-kernel.c");
+  return spawnSync("cc", ["-shared", "-fPIC", "-o", shim, source, "-ldl"]).status === 0;
+}
+
+function runRefusing(what: string): Record<string, unknown> {
+  const run = spawnSync(process.execPath, [join(import.meta.dirname, "degraded-child.mjs")], {
+    encoding: "utf8",
+    env: { ...process.env, LD_PRELOAD: shim, GODWIT_REFUSE: what },
+  });
+  expect(run.stderr).toBe("");
+  return JSON.parse(run.stdout) as Record<string, unknown>;
+}
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+if (canRefuse()) {
+  const all = "native (gso, gro, sendmmsg, recvmmsg)";
+  const complete = { arrived: 1_000, isInOrder: true, datagramsSent: 1_000, sendErrors: 0 };
+
+  describe("a refused feature", () => {
+    test("nothing refused: everything stays on", () => {
+      expect(runRefusing("nothing")).toMatchObject({ ...complete, after: all, degraded: [] });
+    });
+
+    test.each(["gso-eio", "gso-einval", "gso-late"])(
+      "%s: one by one instead, nothing lost or doubled",
+      (what) => {
+        expect(runRefusing(what)).toMatchObject({
+          ...complete,
+          before: all,
+          after: "native (gro, sendmmsg, recvmmsg)",
+          degraded: ["gso"],
+        });
+      },
+    );
+
+    test("no sendmmsg and recvmmsg: a call each", () => {
+      expect(runRefusing("mmsg")).toMatchObject({
+        ...complete,
+        after: "native (gso, gro, recvmmsg)",
+        degraded: ["sendmmsg"],
+        receiver: "native (gso, gro, sendmmsg)",
+      });
+    });
+  });
+}
