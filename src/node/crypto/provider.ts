@@ -10,7 +10,6 @@ import {
   createPrivateKey,
   createPublicKey,
   diffieHellman,
-  generateKeyPairSync,
   randomFillSync,
   timingSafeEqual,
   verify,
@@ -63,13 +62,17 @@ function importPrivateKey(privateKey: Uint8Array): KeyObject {
   return createPrivateKey({ key: { kty: "OKP", crv: "X25519", d, x: d }, format: "jwk" });
 }
 
+/** The u-coordinate of X25519's base point. RFC 7748 §6.1. */
+const X25519_BASE_POINT = new Uint8Array(KEY_BYTES).fill(9, 0, 1);
+
+/**
+ * Not generateKeyPairSync and an export: Node 20 allocates while it exports a key under that key's lock,
+ * and when this makes the garbage collector free the generating job, which takes the same lock, the
+ * process stops for ever.
+ */
 function generateDhKeyPair(): DhKeyPair {
-  const jwk = generateKeyPairSync("x25519").privateKey.export({ format: "jwk" });
-  assert(jwk.x !== undefined && jwk.d !== undefined, "an exported X25519 key has both parts");
-  return {
-    publicKey: new Uint8Array(Buffer.from(jwk.x, "base64url")),
-    privateKey: new Uint8Array(Buffer.from(jwk.d, "base64url")),
-  };
+  const privateKey = randomFillSync(new Uint8Array(KEY_BYTES));
+  return { publicKey: dh(privateKey, X25519_BASE_POINT), privateKey };
 }
 
 function dh(privateKey: Uint8Array, publicKey: Uint8Array): Uint8Array {

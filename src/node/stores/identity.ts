@@ -5,7 +5,7 @@
 import {
   createPrivateKey,
   createPublicKey,
-  generateKeyPairSync,
+  randomBytes,
   sign as signMessage,
   type KeyObject,
 } from "node:crypto";
@@ -70,11 +70,12 @@ export function identityFromSeeds(ed25519: Uint8Array, x25519: Uint8Array, crypt
   };
 }
 
-function newSeed(type: "ed25519" | "x25519"): string {
-  const { privateKey } = type === "ed25519" ? generateKeyPairSync("ed25519") : generateKeyPairSync("x25519");
-  const jwk = privateKey.export({ format: "jwk" });
-  if (jwk.d === undefined) throw new GodwitError("INTERNAL", "the new key could not be exported");
-  return jwk.d;
+/**
+ * A new private key: 32 random bytes for either curve (RFC 8032 §5.1.5, RFC 7748 §6.1). Not
+ * generateKeyPairSync and an export, which can stop Node 20 for ever: see src/node/crypto/provider.ts.
+ */
+function newSeed(): string {
+  return randomBytes(32).toString("base64url");
 }
 
 /**
@@ -88,7 +89,7 @@ export function loadIdentity(home: string, crypto: CryptoProvider): Identity {
   const path = join(home, IDENTITY_FILE);
   let bytes = readStateFile(path, IDENTITY_BYTES_MAX, true);
   if (bytes === undefined) {
-    const file = { version: 1, ed25519: newSeed("ed25519"), x25519: newSeed("x25519") };
+    const file = { version: 1, ed25519: newSeed(), x25519: newSeed() };
     bytes = Buffer.from(`${JSON.stringify(file)}\n`);
     replaceFile(path, bytes);
   }
