@@ -4,9 +4,7 @@ import { PACKET_IV_BYTES, PACKET_KEY_BYTES, type PacketKey } from "../../transpo
 import type { PacketBatch } from "../../wire/batch.ts";
 import { nativeBinding, type NativeBinding, type NativeHandle } from "../sockets/native-loader.ts";
 import { nodePacketKey } from "./packet-key-node.ts";
-
-/** Makes packet protection keys from a 32-byte key and a 12-byte IV; both are copied. */
-export type PacketKeyFactory = (key: Uint8Array, iv: Uint8Array) => PacketKey;
+import type { PacketKeyFactory } from "./provider.ts";
 
 /** The one place that chooses: the addon's keys where it loads, else node:crypto's. */
 export function packetKeyFactory(): PacketKeyFactory {
