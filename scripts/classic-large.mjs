@@ -18,7 +18,7 @@ import { fileURLToPath } from "node:url";
 
 const main = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
 const MIB = 1024 * 1024;
-const PORT = 29_400;
+const PORT = 17_735;
 const directory = mkdtempSync(path.join(tmpdir(), "godwit-classic-large-"));
 const out = path.join(directory, "out");
 
@@ -57,28 +57,57 @@ const CASES = {
     server: ["p2mp", "server", PORT, out, 0, "--encoding", "binary", "--bind", "127.0.0.1"],
     client: (file) => ["p2mp", "client", "127.0.0.1", PORT, file, 500, "--encoding", "binary"],
   },
+  tcplike: {
+    bytes: 5 * MIB + 1,
+    // The original's wire carries text only.
+    isText: true,
+    server: ["tcplike", "server", PORT, "--output", out, "--bind", "127.0.0.1"],
+    client: () => ["tcplike", "client", "127.0.0.1", PORT],
+    hasInput: true,
+  },
+  "tcplike-extended": {
+    bytes: 5 * MIB + 1,
+    server: ["tcplike", "server", PORT, "--output", out, "--bind", "127.0.0.1"],
+    client: () => ["tcplike", "client", "127.0.0.1", PORT, "--extended"],
+    hasInput: true,
+  },
+  fetch: {
+    bytes: 5 * MIB + 1,
+    // Nothing on this wire tells the server what arrived.
+    serverExit: 12,
+    server: ["fetch", "server", PORT, directory, "--once", "--bind", "127.0.0.1"],
+    client: (file) => ["fetch", "client", "127.0.0.1", PORT, path.basename(file), out],
+  },
+  hashed: {
+    bytes: 2048 * MIB + 1,
+    server: (file) => ["hashed", "server", PORT, file, "--once", "--bind", "127.0.0.1", "--no-ping"],
+    client: () => ["hashed", "client", "127.0.0.1", PORT, out, "--no-ping"],
+  },
 };
 
 /** Writes `bytes` bytes that no compression or zero page makes easy. */
-function makeFile(file, bytes) {
+function makeFile(file, bytes, isText) {
   const cipher = createCipheriv("aes-128-ctr", Buffer.alloc(16, 7), Buffer.alloc(16));
   const zeros = Buffer.alloc(MIB);
   const descriptor = openSync(file, "w");
-  for (let left = bytes; left > 0; left -= MIB)
-    writeSync(descriptor, cipher.update(zeros.subarray(0, Math.min(left, MIB))));
+  for (let left = bytes; left > 0; left -= MIB) {
+    const block = cipher.update(zeros.subarray(0, Math.min(left, MIB)));
+    writeSync(descriptor, isText ? block.map((byte) => 0x21 + (byte % 94)) : block);
+  }
   closeSync(descriptor);
 }
 
 async function sha256(file) {
+  if (statSync(file, { throwIfNoEntry: false }) === undefined) return "no file";
   const hash = createHash("sha256");
   for await (const block of createReadStream(file, { highWaterMark: MIB })) hash.update(block);
   return hash.digest("hex");
 }
 
 /** Starts one end and follows its largest memory use where the system tells it. */
-function start(words) {
+function start(words, input = "ignore") {
   const child = spawn(process.execPath, [main, "classic", ...words.map(String), "--quiet"], {
-    stdio: ["ignore", "ignore", "inherit"],
+    stdio: [input, "ignore", "inherit"],
   });
   const run = { peakKib: 0, exit: new Promise((resolve) => child.on("exit", resolve)) };
   const timer = setInterval(() => {
@@ -93,15 +122,17 @@ function start(words) {
   return run;
 }
 
-async function measure(name, { bytes, server, client, serverExit = 0 }) {
-  const source = path.join(directory, `source-${bytes}`);
-  if (statSync(source, { throwIfNoEntry: false }) === undefined) makeFile(source, bytes);
+async function measure(name, { bytes, server, client, serverExit = 0, isText = false, hasInput = false }) {
+  const source = path.join(directory, `source-${bytes}${isText ? ".txt" : ""}`);
+  if (statSync(source, { throwIfNoEntry: false }) === undefined) makeFile(source, bytes, isText);
   rmSync(out, { force: true });
-  const receiving = start(server);
+  const receiving = start(typeof server === "function" ? server(source) : server);
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   const startedMs = performance.now();
-  const sending = start(client(source));
+  const input = hasInput ? openSync(source, "r") : "ignore";
+  const sending = start(client(source), input);
   const clientExit = await sending.exit;
+  if (hasInput) closeSync(input);
   const seconds = (performance.now() - startedMs) / 1_000;
   const exit = await receiving.exit;
   const isSame = (await sha256(source)) === (await sha256(out));

@@ -14,7 +14,7 @@ import { tcplikeCommand } from "./classic-tcplike.ts";
 
 /** The command with all systems under it. */
 export function command(): Command {
-  const classic = new Command("classic").description(
+  const classic = new Command("godwit classic").description(
     "five classic file transfer systems, each on its own wire, with the original programs or among themselves",
   );
   // One line each, in the order of docs/classic/README.md.
