@@ -15,7 +15,7 @@ const text = (file: string): string => readFileSync(file, "utf8");
 function exportedDeclarations(source: string): { line: string; before: string; number: number }[] {
   const lines = source.split("\n");
   return lines.flatMap((line, index) =>
-    /^export (?:default |declare |abstract |async )*(?:function\*?|class|const|let|interface|type) /.test(
+    /^export (?:default |declare |abstract |async )*(?:function\*?|class|const|let|interface|type) (?!\{)/.test(
       line,
     )
       ? [{ line, before: lines[index - 1] ?? "", number: index + 1 }]
