@@ -130,6 +130,8 @@ export interface ConnectionOptions {
   readonly rateCap?: Pacer | undefined;
   /** Largest datagram worth trying on the path, from the local interface. */
   readonly datagramLimitBytes: number;
+  /** Whether packets are held until `accept`, so that the application can say first where data goes. */
+  readonly waitsForAccept?: boolean | undefined;
   readonly config: ConnectionConfig;
   readonly nowUs: number;
 }
@@ -157,6 +159,7 @@ export class Connection {
   private keepAliveUs: number;
   private patienceUs: number;
   private isReleased = false;
+  private isAccepted: boolean;
   /** Whether something happened since `pollTransmit` last had nothing to send. */
   private isTouched = true;
 
@@ -174,6 +177,7 @@ export class Connection {
     this.localIds = new LocalConnectionIds(options.router, options.localConnectionId);
     this.keepAliveUs = config.keepAliveUs;
     this.patienceUs = config.patienceUs;
+    this.isAccepted = options.waitsForAccept !== true;
     this.events.add({ type: "handshake-started", role, version: SUPPORTED_VERSIONS[0] });
   }
 
@@ -379,13 +383,20 @@ export class Connection {
 
   // What the endpoint drives.
 
+  /** The application knows of the connection: packets held so far are handled with the next call. */
+  accept(): void {
+    this.isAccepted = true;
+    this.isTouched = true;
+  }
+
   /** Takes short-header datagrams `[from, to)` that carry an id of this connection. They are opened in place. */
   handleDatagrams(batch: PacketBatch, from: number, to: number, nowUs: number): void {
     const { session, receiver } = this;
-    if (session === undefined || receiver === undefined) {
+    if (session === undefined || receiver === undefined || !this.isAccepted) {
       this.holdEarly(batch, from, to);
       return;
     }
+    this.handleEarly(nowUs);
     if (this.closing.state === "closed") return;
     this.isTouched = true;
     this.guard(nowUs, () => receiver.handleDatagrams(batch, from, to, nowUs));
@@ -426,6 +437,7 @@ export class Connection {
 
   /** Appends sealed datagrams to send now. To be called until it appends none. */
   pollTransmit(batch: PacketBatch, nowUs: number): void {
+    this.handleEarly(nowUs);
     const { session, sender, paths } = this;
     const before = batch.count;
     while (this.closing.state === "open" && batch.hasRoom(MIN_DATAGRAM_BYTES)) {
@@ -509,6 +521,14 @@ export class Connection {
     }
   }
 
+  /** Handles the packets that were held, once there are keys and the application knows of the connection. */
+  private handleEarly(nowUs: number): void {
+    const { early } = this;
+    if (early === undefined || this.session === undefined || !this.isAccepted) return;
+    this.early = undefined;
+    this.handleDatagrams(early, 0, early.count, nowUs);
+  }
+
   private checkHandshake(nowUs: number): void {
     const { result, failure } = this.handshake;
     if (this.session === undefined && result !== undefined) this.establish(result, nowUs);
@@ -585,9 +605,7 @@ export class Connection {
       version: outcome.version,
       tookUs: nowUs - options.nowUs,
     });
-    const { early } = this;
-    this.early = undefined;
-    if (early !== undefined) this.handleDatagrams(early, 0, early.count, nowUs);
+    this.handleEarly(nowUs);
   }
 }
 

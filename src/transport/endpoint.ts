@@ -164,9 +164,14 @@ export class Endpoint {
     );
   }
 
-  /** Connections of peers that proved themselves since the last call. */
+  /**
+   * Connections of peers that proved themselves since the last call. What they sent already is handled
+   * after the application had time to say where it goes.
+   */
   takeAccepted(): Connection[] {
-    return this.accepted.length === 0 ? [] : this.accepted.splice(0);
+    if (this.accepted.length === 0) return [];
+    for (const connection of this.accepted) connection.accept();
+    return this.accepted.splice(0);
   }
 
   /** Lets nobody in from now on; connections that exist go on. */
@@ -332,6 +337,7 @@ export class Endpoint {
       peerAddress,
       controllerFactory: controllerFactory ?? this.options.controllerFactory ?? bbr,
       rateCap,
+      waitsForAccept: role === "responder",
       datagramLimitBytes: this.options.datagramLimit?.(peerAddress, 0) ?? ETHERNET_DATAGRAM_BYTES,
       config,
       nowUs,
