@@ -156,6 +156,7 @@ export class Connection {
   private source: ObjectSource | undefined;
   private sink: ObjectSink | undefined;
   private early: PacketBatch | undefined;
+  private earlyAtUs = 0;
   private keepAliveUs: number;
   private patienceUs: number;
   private isReleased = false;
@@ -274,6 +275,7 @@ export class Connection {
 
   /** Streams that became readable (bytes, the end, or a reset) since the last call. */
   takeReadableStreams(): number[] {
+    this.handleEarly(this.earlyAtUs);
     return this.streams.takeReadable();
   }
 
@@ -383,7 +385,10 @@ export class Connection {
 
   // What the endpoint drives.
 
-  /** The application knows of the connection: packets held so far are handled with the next call. */
+  /**
+   * The application knows of the connection: packets held so far are handled when it first asks for
+   * readable streams, or with the next `pollTransmit`.
+   */
   accept(): void {
     this.isAccepted = true;
     this.isTouched = true;
@@ -393,7 +398,7 @@ export class Connection {
   handleDatagrams(batch: PacketBatch, from: number, to: number, nowUs: number): void {
     const { session, receiver } = this;
     if (session === undefined || receiver === undefined || !this.isAccepted) {
-      this.holdEarly(batch, from, to);
+      this.holdEarly(batch, from, to, nowUs);
       return;
     }
     this.handleEarly(nowUs);
@@ -510,7 +515,8 @@ export class Connection {
   }
 
   /** Keeps the first protected packets that overtook the end of the handshake. */
-  private holdEarly(batch: PacketBatch, from: number, to: number): void {
+  private holdEarly(batch: PacketBatch, from: number, to: number, nowUs: number): void {
+    this.earlyAtUs = nowUs;
     this.early ??= new PacketBatch(EARLY_PACKETS_HELD, EARLY_PACKETS_HELD * MIN_DATAGRAM_BYTES);
     const { early } = this;
     for (let i = from; i < to; i++) {
