@@ -5,6 +5,7 @@ import { GodwitError } from "../base/errors.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { printable } from "../files/printable.ts";
 import { monotonicNowUs } from "../node/clock.ts";
+import { packetKeyFactory } from "../node/crypto/packet-key-native.ts";
 import { nodeCryptoProvider } from "../node/crypto/provider.ts";
 import { Host } from "../node/host.ts";
 import { parseAddress } from "../node/sockets/address-text.ts";
@@ -118,7 +119,7 @@ export async function dial(
   options: DialOptions,
   onEvent: (event: GodwitEvent) => void,
 ): Promise<Dialled> {
-  const crypto = nodeCryptoProvider();
+  const crypto = nodeCryptoProvider(packetKeyFactory());
   const home = homeDirectory(options.home);
   const identity = loadIdentity(home, crypto);
   const peers = KnownPeers.load(home);
@@ -126,7 +127,7 @@ export async function dial(
   options.signal?.throwIfAborted();
   const addresses = await addressesOf(target, peers);
   const socket = await openSocket({ port: 0 });
-  const endpoint = makeEndpoint(identity, crypto, options, undefined);
+  const endpoint = makeEndpoint(identity, crypto, socket, options, undefined);
   let broken: Error | undefined;
   const host = new Host(socket, endpoint, undefined, (error) => {
     broken = error;

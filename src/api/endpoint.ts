@@ -5,6 +5,7 @@ import { cubic } from "../transport/congestion/cubic.ts";
 import { newReno } from "../transport/congestion/newreno.ts";
 import type { CryptoProvider } from "../transport/crypto.ts";
 import { Endpoint, type AcceptOptions } from "../transport/endpoint.ts";
+import type { DatagramSocket } from "../transport/socket.ts";
 import { Pacer } from "../transport/pacer.ts";
 import type { Identity } from "../node/stores/identity.ts";
 import { monotonicNowUs } from "../node/clock.ts";
@@ -22,10 +23,11 @@ const CONTROLLERS: Readonly<Record<ControllerName, CongestionControllerFactory>>
   polite: bbr,
 };
 
-/** An endpoint for this identity; `accept` lets peers in. */
+/** An endpoint for this identity on a socket; `accept` lets peers in. */
 export function makeEndpoint(
   identity: Identity,
   crypto: CryptoProvider,
+  socket: DatagramSocket,
   options: NetworkOptions,
   accept: AcceptOptions | undefined,
 ): Endpoint {
@@ -43,6 +45,7 @@ export function makeEndpoint(
     },
     controllerFactory: CONTROLLERS[options.controller ?? "bbr"],
     rateCap: rateCap(options.rateBytesPerSecond, nowUs),
+    datagramLimit: (addresses, index) => socket.maxDatagramBytes(addresses, index),
     accept,
     nowUs,
   });

@@ -6,6 +6,7 @@ import { ERRORS, GodwitError } from "../base/errors.ts";
 import { parseSafePath } from "../files/safe-path.ts";
 import { printable } from "../files/printable.ts";
 import { monotonicNowUs } from "../node/clock.ts";
+import { packetKeyFactory } from "../node/crypto/packet-key-native.ts";
 import { nodeCryptoProvider } from "../node/crypto/provider.ts";
 import { loadBlake3 } from "../node/hash.ts";
 import { Host } from "../node/host.ts";
@@ -117,7 +118,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const directory = resolve(options.directory ?? ".");
   checkDirectory(directory, options.directory ?? ".");
   const listen = parseListen(options.listen ?? `:${DEFAULT_PORT}`);
-  const crypto = nodeCryptoProvider();
+  const crypto = nodeCryptoProvider(packetKeyFactory());
   const home = homeDirectory(options.home);
   const identity = loadIdentity(home, crypto);
   const hash = await loadBlake3();
@@ -146,7 +147,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       `this machine does not let you in: run there godwit peers trust ${fingerprint}, or serve with --open`,
     );
   };
-  const endpoint = makeEndpoint(identity, crypto, options, { verifyPeer });
+  const endpoint = makeEndpoint(identity, crypto, socket, options, { verifyPeer });
 
   const finish = async (result: ServedTransfer | undefined): Promise<void> => {
     if (isEnding) return;
