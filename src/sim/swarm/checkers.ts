@@ -7,7 +7,6 @@ import { SeededRandom } from "../../base/random.ts";
 import { toHex } from "../../base/bytes.ts";
 import type { CryptoProvider, PacketKey } from "../../transport/crypto.ts";
 import type { PacketBatch } from "../../wire/batch.ts";
-import { addressKey } from "../sim-address.ts";
 import type { World } from "../world.ts";
 
 /** A rule was broken. */
@@ -98,23 +97,22 @@ function includes(bytes: Uint8Array, marker: Uint8Array): boolean {
 }
 
 /**
- * A host sends to an address it has not validated at most three times what came from there (RFC 9000
- * §8.1). An address counts as validated here once something this host sent to it could have been
- * answered: `isValidated` is what the scenario knows about its endpoint.
+ * A process sends to an address it has not validated at most three times what came from there (RFC
+ * 9000 §8.1). Whoever knows the process tells which addresses those are.
  */
 export class AmplificationWatch {
   private readonly received = new Map<string, number>();
   private readonly sent = new Map<string, number>();
 
-  /** Counts a datagram that `host` took from `from`. */
-  handleReceived(host: string, from: Int32Array, lengthBytes: number): void {
-    const key = `${host}<${addressKey(from)}`;
+  /** Counts a datagram that came from an address which is not validated. */
+  handleReceived(host: string, from: string, lengthBytes: number): void {
+    const key = `${host}<${from}`;
     this.received.set(key, (this.received.get(key) ?? 0) + lengthBytes);
   }
 
-  /** Counts a datagram that `host` sends to an address it has never validated. */
-  handleSentUnvalidated(host: string, to: Int32Array, lengthBytes: number): void {
-    const key = `${host}<${addressKey(to)}`;
+  /** Counts a datagram sent to an address which is not validated. */
+  handleSent(host: string, to: string, lengthBytes: number): void {
+    const key = `${host}<${to}`;
     const sent = (this.sent.get(key) ?? 0) + lengthBytes;
     this.sent.set(key, sent);
     const allowed = AMPLIFICATION_FACTOR * (this.received.get(key) ?? 0);

@@ -40,6 +40,10 @@ export interface SwarmPlan {
   /** First receive window for file data. */
   readonly receiveWindowBytes: number;
   readonly disks: Readonly<Record<PlanSide, DiskFaults>>;
+  /** The receiver dials and gets, instead of the sender sending. */
+  readonly isPull: boolean;
+  /** Existing files that are the same are left alone (`--update`). */
+  readonly isUpdate: boolean;
 }
 
 /** What a scenario allows to be drawn. */
@@ -210,6 +214,8 @@ export function drawPlan(seed: number, shape: PlanShape): SwarmPlan {
           receiver: drawDisk(new SeededRandom(seed, "plan/disk/receiver"), "receiver", totalBytes),
         }
       : { sender: HEALTHY_DISK, receiver: HEALTHY_DISK },
+    isPull: shape.hasDisks && random.chance(0.4),
+    isUpdate: true,
   };
 }
 
