@@ -38,7 +38,7 @@ export class DiskQueue {
     this.handle = handle;
   }
 
-  /** Operations under way. */
+  /** Operations that were not carried out yet. */
   get pending(): number {
     return this.underWay.size;
   }
@@ -48,7 +48,7 @@ export class DiskQueue {
     this.underWay.add(request);
     const { clock } = this.host.world;
     clock.at(clock.nowUs + this.random.integer(this.latency.minUs, this.latency.maxUs), () => {
-      if (this.underWay.has(request)) this.finish(request, this.disk.perform(request.operation));
+      if (this.underWay.delete(request)) this.finish(request, this.disk.perform(request.operation));
     });
   }
 
@@ -68,7 +68,6 @@ export class DiskQueue {
       clock.at(clock.nowUs + PAUSED_RETRY_US, () => this.finish(request, result));
       return;
     }
-    this.underWay.delete(request);
     this.handle(request.id, result);
     this.host.poke();
   }

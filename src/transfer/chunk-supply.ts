@@ -423,7 +423,10 @@ export class ChunkSupply {
   private *check(source: SourceFile, spec: SourceSpec, file: FileHandle): DiskSequence<boolean> {
     assert(source.sizeBytes !== undefined, "a file has a size");
     const before = yield* ask({ kind: "stat-file", file });
-    if (!before.ok) return false;
+    if (!before.ok) {
+      source.failure ??= readFailure(source, before.errno);
+      return false;
+    }
     if (isUntouched(before.facts, spec.facts)) return true;
     if (before.facts.sizeBytes < source.sizeBytes) return false;
     const buffer = new Uint8Array(Math.min(CHUNK_BYTES, source.sizeBytes));
@@ -434,6 +437,7 @@ export class ChunkSupply {
       const part = buffer.subarray(0, chunkLength(source.sizeBytes, index));
       const unreadable = yield* this.readFully(source, file, index * CHUNK_BYTES, part);
       this.rereadBytes += part.length;
+      if (unreadable !== undefined) source.failure ??= unreadable;
       if (unreadable !== undefined || !equalBytes(this.hash(part), expected)) return false;
     }
     return true;

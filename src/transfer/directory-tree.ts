@@ -23,7 +23,10 @@ export interface DirectoryNode {
   errno: string;
   /** Made by this transfer. */
   isMade: boolean;
-  /** Has entries that were not synced. */
+  /**
+   * Has entries that this transfer did not sync. True at first: an earlier attempt that was killed may
+   * have left a final name that a power cut would still take away.
+   */
   isDirty: boolean;
   /** What to set when everything in it is there; `undefined` leaves it. */
   mode: number | undefined;
@@ -61,7 +64,7 @@ export class DirectoryTree {
       state: "ready",
       errno: "",
       isMade: false,
-      isDirty: false,
+      isDirty: true,
       mode: undefined,
       modifiedAtUs: undefined,
     };
@@ -134,7 +137,7 @@ export class DirectoryTree {
       state: "making",
       errno: "",
       isMade: false,
-      isDirty: false,
+      isDirty: true,
       mode: undefined,
       modifiedAtUs: undefined,
     };

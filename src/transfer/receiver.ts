@@ -440,7 +440,7 @@ export class Receiver implements ObjectSink, OutputOwner {
     if (decision.type !== "take") {
       this.preparing--;
       if (decision.type === "refuse") this.refuse(entry, decision.code, decision.text);
-      else this.answerUnchanged(entry);
+      else this.confirmUnchanged(entry, node);
       return;
     }
     file.directory = node;
@@ -624,7 +624,8 @@ export class Receiver implements ObjectSink, OutputOwner {
       if (isSame) {
         file.state = "closed";
         this.files.delete(file.object);
-        this.answerUnchanged(file.entry);
+        if (file.directory === undefined) this.answerUnchanged(file.entry);
+        else this.confirmUnchanged(file.entry, file.directory);
       } else if (file.chunkCount === 0) this.handleWritten(file);
       else this.setup.messages.add({ type: "refetch", object: file.object, ranges: [[0, file.chunkCount]] });
       this.pump();
@@ -716,6 +717,15 @@ export class Receiver implements ObjectSink, OutputOwner {
     this.tally.addFailure(entry.path, code, text);
     this.setup.events.add({ type: "file-failed", path: entry.path, code, text });
     this.answer({ type: "refuse", object: entry.object, code, text });
+  }
+
+  /** The file is there already: it counts once its name is durable, whoever made it. */
+  private confirmUnchanged(entry: EntryMessage, node: DirectoryNode): void {
+    this.publisher.add(node, undefined, (errno) => {
+      if (errno === undefined) this.answerUnchanged(entry);
+      else this.refuseDisk(entry, errno);
+      this.pump();
+    });
   }
 
   private answerUnchanged(entry: EntryMessage): void {

@@ -14,6 +14,14 @@ const NO_ERROR = 0;
 /** Closing and draining last at least this long, in microseconds, so that a CLOSE that was lost is repeated. */
 const SHORTEST_END_US = 200_000;
 
+/** Closing and draining last no longer, in microseconds: a round-trip time measured across a pause can be a minute. */
+const LONGEST_END_US = 10_000_000;
+
+/** RFC 9000 §10.2: three probe timeouts, within reason. */
+function endUs(probeTimeoutUs: number): number {
+  return Math.min(Math.max(3 * probeTimeoutUs, SHORTEST_END_US), LONGEST_END_US);
+}
+
 /** Where a connection is in its life. */
 export type ConnectionState = "handshaking" | "established" | "closing" | "draining" | "closed";
 
@@ -66,7 +74,7 @@ export class Closing {
     this.mustSend = true;
     this.wireCode = code === undefined ? NO_ERROR : ERRORS[code].wire;
     this.text = encodeUtf8(reason).subarray(0, PEER_TEXT_BYTES);
-    this.endsAtUs = nowUs + Math.max(3 * probeTimeoutUs, SHORTEST_END_US);
+    this.endsAtUs = nowUs + endUs(probeTimeoutUs);
     if (code !== undefined) this.failure = new GodwitError(code, reason);
     this.events.add({ type: "connection-closed", code, reason, initiatedBy: "local" });
   }
@@ -97,7 +105,7 @@ export class Closing {
     }
     if (this.phase === "open" || this.phase === "closing") {
       this.phase = "draining";
-      this.endsAtUs = nowUs + Math.max(3 * probeTimeoutUs, SHORTEST_END_US);
+      this.endsAtUs = nowUs + endUs(probeTimeoutUs);
     }
   }
 

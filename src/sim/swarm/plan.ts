@@ -207,7 +207,7 @@ export function drawPlan(seed: number, shape: PlanShape): SwarmPlan {
     healAtUs,
     controller: random.pick(shape.controllers),
     keyUpdatePackets: random.pick([50, 200, 1_000, 1_000_000]),
-    receiveWindowBytes: random.pick([64_000, 1_000_000, 16_777_216]),
+    receiveWindowBytes: random.pick([600_000, 2_000_000, 16_777_216]),
     disks: shape.hasDisks
       ? {
           sender: drawDisk(new SeededRandom(seed, "plan/disk/sender"), "sender", totalBytes),
