@@ -429,8 +429,5 @@ function inputError(kind: "not-utf8" | "nul-at-end" | "nul-run", offset: number)
       : kind === "nul-at-end"
         ? "ends in NUL, which the original server takes for padding"
         : "has more than 511 NULs in a row, which the original server takes for padding";
-  return new GodwitError(
-    "DECLINED",
-    `the input ${what} (byte ${offset}); use --extended with a godwit server`,
-  );
+  return new GodwitError("USAGE", `the input ${what} (byte ${offset}); use --extended with a godwit server`);
 }
