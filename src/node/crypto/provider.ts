@@ -19,7 +19,7 @@ import { GodwitError } from "../../base/errors.ts";
 import { assert } from "../../base/assert.ts";
 import type { CryptoProvider, DhKeyPair, PacketKey } from "../../transport/crypto.ts";
 import { TAG_BYTES } from "../../transport/crypto.ts";
-import { nodePacketKey } from "./packet-key-node.ts";
+import { packetKeyFactory } from "./packet-key-native.ts";
 
 /** Makes a packet key from 32 and 12 bytes. */
 export type PacketKeyFactory = (key: Uint8Array, iv: Uint8Array) => PacketKey;
@@ -147,9 +147,9 @@ function verifySignature(publicKey: Uint8Array, message: Uint8Array, signature: 
 /**
  * The host's cryptography from `node:crypto`.
  *
- * @param packetKey - Makes packet protection keys; by default from `node:crypto` as well.
+ * @param packetKey - Makes packet protection keys; by default in the native addon where it loads, else from `node:crypto`.
  */
-export function nodeCryptoProvider(packetKey: PacketKeyFactory = nodePacketKey): CryptoProvider {
+export function nodeCryptoProvider(packetKey: PacketKeyFactory = packetKeyFactory()): CryptoProvider {
   return {
     randomBytes: (target) => randomFillSync(target),
     generateDhKeyPair,
