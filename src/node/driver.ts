@@ -39,6 +39,7 @@ export class Driver {
   private readonly endpoint: DrivenEndpoint;
   private readonly react: (nowUs: number) => void;
   private readonly fail: (error: Error) => void;
+  private readonly degraded: (feature: string, reason: string) => void;
   private readonly received = new PacketBatch(BATCH_DATAGRAMS * 16, RECEIVE_BATCH_BYTES);
   private readonly outgoing = new PacketBatch(BATCH_DATAGRAMS, SEND_BATCH_BYTES);
   /** First datagram of `outgoing` that the socket has not taken yet; `outgoing.count` when all are. */
@@ -52,17 +53,20 @@ export class Driver {
   /**
    * @param react - Called in each turn between receiving and sending: the application's part. It must not throw.
    * @param fail - Called once when the socket is lost or an invariant broke; the driver is closed then.
+   * @param degraded - Called when the system refused a feature of the socket.
    */
   constructor(
     socket: DatagramSocket,
     endpoint: DrivenEndpoint,
     react: (nowUs: number) => void,
     fail: (error: Error) => void,
+    degraded: (feature: string, reason: string) => void = () => undefined,
   ) {
     this.socket = socket;
     this.endpoint = endpoint;
     this.react = react;
     this.fail = fail;
+    this.degraded = degraded;
   }
 
   /** Begins. */
@@ -74,6 +78,7 @@ export class Driver {
         this.guard(() => this.sendTurn(monotonicNowUs()));
       },
       handleError: (error) => this.stop(error),
+      handleDegraded: (feature, reason) => this.degraded(feature, reason),
     });
     this.wake();
   }

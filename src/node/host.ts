@@ -64,6 +64,9 @@ export class Host {
       },
       (nowUs) => this.react(nowUs),
       (error) => this.fail(error),
+      (feature, reason) => {
+        for (const { onEvent } of this.watched) onEvent({ type: "socket-degraded", feature, reason });
+      },
     );
     this.driver.start();
   }
