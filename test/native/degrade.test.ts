@@ -1,10 +1,11 @@
 /** What the addon does when the kernel or the path refuses a feature: carries on without it, and says so. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { nativeBinding } from "../../src/node/sockets/native-loader.ts";
+import { Scene } from "../e2e/godwit.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "godwit-refuse-"));
 const shim = join(directory, "refusing-kernel.so");
@@ -55,6 +56,29 @@ if (canRefuse()) {
         degraded: ["sendmmsg"],
         receiver: "native (gso, gro, sendmmsg)",
       });
+    });
+
+    test("a transfer goes on without GSO and says so", async () => {
+      const scene = new Scene();
+      try {
+        mkdirSync(scene.path("in"));
+        writeFileSync(scene.path("sample.bin"), Buffer.alloc(2_000_000, "a run of equal datagrams, "));
+        const listen = ["--listen", "127.0.0.1:0", "--open", "--once", "--json"];
+        const server = scene.start("server", ["serve", scene.path("in"), ...listen]);
+        const { port } = await server.event("listening");
+        const client = scene.start(
+          "client",
+          ["send", scene.path("sample.bin"), "--to", `127.0.0.1:${String(port)}`, "--accept-new", "--json"],
+          { environment: { LD_PRELOAD: shim, GODWIT_REFUSE: "gso-eio" } },
+        );
+        expect(await client.event("socket-degraded")).toMatchObject({ feature: "gso" });
+        expect(await client.event("result")).toMatchObject({ result: "complete", exit: 0 });
+        await Promise.all([client.ended, server.ended]);
+        const copy = readFileSync(scene.path("in", "sample.bin"));
+        expect(copy.equals(readFileSync(scene.path("sample.bin")))).toBe(true);
+      } finally {
+        await scene.close();
+      }
     });
   });
 }
