@@ -29,6 +29,16 @@ async function portOf(server: Running): Promise<number> {
   return Number(String(address).split(":").at(-1));
 }
 
+/** The port of a server that speaks to people. */
+async function portFromText(server: Running): Promise<number> {
+  for (;;) {
+    const match = /listening on \S+:(\d+)\n/.exec(server.stderr());
+    if (match !== null) return Number(match[1]);
+    if (server.child.stderr === null) throw new Error("no standard error");
+    await once(server.child.stderr, "data");
+  }
+}
+
 const chunksServer = (...more: string[]): Running =>
   scene.start("server", ["classic", "chunks", "server", "0", "received", "--bind", LOCAL, "--json", ...more]);
 
@@ -62,6 +72,31 @@ test("chunks over a link that loses, doubles and reorders; then the server is st
   await relay.close();
   server.child.kill("SIGINT");
   expect((await server.ended).status).toBe(130);
+});
+
+test("a file that the server cannot save is told on both sides, and others still arrive", async () => {
+  writeFileSync(scene.path("in"), patternBytes(5_000));
+  mkdirSync(scene.path("received", "taken"));
+  const server = scene.start("server", [
+    "classic",
+    "chunks",
+    "server",
+    "0",
+    "received",
+    "--bind",
+    LOCAL,
+    "--max-size",
+    "6k",
+  ]);
+  const port = await portFromText(server);
+  const send = (name: string): Promise<{ status: number | null }> =>
+    scene.run("client", ["classic", "chunks", "client", `${LOCAL}:${port}`, "in", name, "--attempts", "1"]);
+  expect((await send("taken")).status).toBe(6);
+  expect((await send("fine")).status).toBe(0);
+  server.child.kill("SIGINT");
+  expect((await server.ended).stderr).toMatch(
+    /godwit: 127\.0\.0\.1:\d+ taken: .*taken exists and is not a regular file/,
+  );
 });
 
 test("a flood of random datagrams leaves the chunks server as it was", async () => {

@@ -121,7 +121,15 @@ class Printer {
       return;
     }
     if (event.type === "progress") this.progress(event);
-    if (this.isQuiet || event.line === undefined) return;
+    if (event.line === undefined) {
+      // The originals have no words for it; whoever runs a server wants to know why a file is missing.
+      if (event.reason !== undefined && /-(failed|refused)$/.test(event.type))
+        this.warn(
+          `${[event.peer, event.name].filter((part) => part !== undefined).join(" ")}: ${event.reason}`,
+        );
+      return;
+    }
+    if (this.isQuiet) return;
     this.clearProgress();
     this.lines.write(`${printable(event.line)}\n`);
   }
@@ -130,6 +138,11 @@ class Printer {
     if (this.isJson || this.isQuiet) return;
     this.clearProgress();
     process.stderr.write(`${printable(text)}\n`);
+  }
+
+  private warn(text: string): void {
+    this.clearProgress();
+    process.stderr.write(`godwit: ${printable(text)}\n`);
   }
 
   private progress(event: ClassicEvent): void {
