@@ -246,7 +246,8 @@ export class P2mpSender implements ClassicMachine {
   private giveUp(receiver: Receiver, code: ErrorCode, text: string): void {
     receiver.state = "failed";
     receiver.error = new GodwitError(code, text, { peer: receiver.peer });
-    this.outbox.emit({ type: "receiver-failed", peer: receiver.peer, reason: text });
+    const { exit } = receiver.error;
+    this.outbox.emit({ type: "receiver-failed", peer: receiver.peer, reason: text, facts: { exit } });
   }
 
   private conclude(): void {

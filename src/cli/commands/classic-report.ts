@@ -4,7 +4,7 @@
  */
 import { performance } from "node:perf_hooks";
 import { InvalidArgumentError } from "commander";
-import { GodwitError } from "../../base/errors.ts";
+import { ERRORS, GodwitError } from "../../base/errors.ts";
 import type { ClassicEvent, ClassicOutcome } from "../../classic/machine.ts";
 import { printable } from "../../classic/safe-name.ts";
 import type { CommonOptions } from "../options.ts";
@@ -59,16 +59,14 @@ export async function runClassic(
   process.on("SIGTERM", onTerminate);
 
   const printer = new Printer(options, lines);
-  const totals: ClassicTotals = { files: 0, bytes: 0 };
+  const tally = new Tally();
+  const { totals } = tally;
   let outcome: ClassicOutcome;
   try {
     outcome = await body({
       signal: controller.signal,
       handleEvent: (event) => {
-        if (event.type === "file-committed") {
-          totals.files++;
-          totals.bytes += event.doneBytes ?? 0;
-        }
+        tally.take(event);
         printer.event(event);
       },
       note: (text) => printer.note(text),
@@ -84,7 +82,7 @@ export async function runClassic(
   if (outcome.result === "failed" && outcome.error.code === "INTERRUPTED" && signalNumber !== 0)
     exit = 128 + signalNumber;
   process.exitCode = exit;
-  printer.result(outcome, exit, totals, (performance.now() - startedMs) / 1_000);
+  printer.result(outcome, exit, tally, (performance.now() - startedMs) / 1_000);
 }
 
 /** The exit status of an outcome: 0, 12, or the failure's own (docs/classic/README.md). */
@@ -97,6 +95,29 @@ function toGodwitError(error: unknown): GodwitError {
   if (error instanceof GodwitError) return error;
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return new GodwitError("INTERNAL", `a bug in godwit: ${text}`, { cause: error });
+}
+
+/** What the result line tells beside the outcome. */
+class Tally {
+  readonly totals: ClassicTotals = { files: 0, bytes: 0 };
+  readonly peers: { id: string; address: string; result: string; exit: number }[] = [];
+  /** UDP payload bytes sent. */
+  wireBytes = 0;
+
+  take({ type, peer, doneBytes, facts }: ClassicEvent): void {
+    if (type === "file-committed") {
+      this.totals.files++;
+      this.totals.bytes += doneBytes ?? 0;
+    } else if (type === "socket-closed") this.wireBytes += Number(facts?.["sentBytes"] ?? 0);
+    else if (type === "receiver-completed" || type === "receiver-failed")
+      this.peers.push({
+        // These systems know no identities.
+        id: "",
+        address: peer ?? "",
+        result: type === "receiver-completed" ? "complete" : "failed",
+        exit: type === "receiver-completed" ? 0 : Number(facts?.["exit"] ?? ERRORS.PEER_GONE.exit),
+      });
+  }
 }
 
 class Printer {
@@ -161,7 +182,7 @@ class Printer {
     this.hasProgressLine = false;
   }
 
-  result(outcome: ClassicOutcome, exit: number, totals: ClassicTotals, seconds: number): void {
+  result(outcome: ClassicOutcome, exit: number, tally: Tally, seconds: number): void {
     const error = outcome.result === "failed" ? outcome.error : undefined;
     if (this.isJson) {
       const line = {
@@ -169,10 +190,14 @@ class Printer {
         result: outcome.result,
         exit,
         ...(outcome.result === "probably-complete" ? { reason: outcome.reason } : {}),
-        files: totals.files,
-        bytes: totals.bytes,
+        files: tally.totals.files,
+        bytes: tally.totals.bytes,
+        wireBytes: tally.wireBytes,
+        resumedBytes: 0,
         seconds: Math.round(seconds * 1_000) / 1_000,
-        errors: error === undefined ? [] : [{ path: error.path, code: error.code, text: error.message }],
+        peers: tally.peers,
+        errors:
+          error === undefined ? [] : [{ path: error.path ?? "", code: error.code, text: error.message }],
       };
       process.stdout.write(`${JSON.stringify(line)}\n`);
       return;
@@ -182,7 +207,7 @@ class Printer {
     else if (outcome.result === "probably-complete")
       process.stderr.write(`godwit: probably complete: ${printable(outcome.reason)}\n`);
     else if (!this.isQuiet)
-      process.stderr.write(`complete: ${totals.bytes} bytes in ${seconds.toFixed(2)} s\n`);
+      process.stderr.write(`complete: ${tally.totals.bytes} bytes in ${seconds.toFixed(2)} s\n`);
   }
 }
 

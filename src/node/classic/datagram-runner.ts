@@ -101,6 +101,10 @@ class DatagramRun {
   private timer: NodeJS.Timeout | undefined;
   private timerDueUs = 0;
   private pendingSends = 0;
+  private sentDatagrams = 0;
+  private sentBytes = 0;
+  private receivedDatagrams = 0;
+  private receivedBytes = 0;
   private isOver = false;
   private readonly handleAbort = (): void => {
     this.machine.handleStop(monotonicUs());
@@ -118,6 +122,8 @@ class DatagramRun {
     });
     socket.on("message", (bytes, remote) => {
       if (this.isOver) return;
+      this.receivedDatagrams++;
+      this.receivedBytes += bytes.length;
       this.machine.handleDatagram(bytes, formatPeer(remote.address, remote.port), monotonicUs());
       this.drain();
     });
@@ -136,6 +142,8 @@ class DatagramRun {
       if (transmit === undefined) break;
       const { host, port } = parsePeer(transmit.to);
       this.pendingSends++;
+      this.sentDatagrams++;
+      this.sentBytes += transmit.bytes.length;
       this.socket.send(transmit.bytes, port, this.isIpv6 && isIP(host) === 4 ? `::ffff:${host}` : host, () =>
         this.handleSent(),
       );
@@ -179,6 +187,9 @@ class DatagramRun {
     clearTimeout(this.timer);
     this.options.signal?.removeEventListener("abort", this.handleAbort);
     this.socket.close();
+    const { sentDatagrams, sentBytes, receivedDatagrams, receivedBytes } = this;
+    const facts = { sentDatagrams, sentBytes, receivedDatagrams, receivedBytes };
+    this.options.onEvent?.({ type: "socket-closed", facts });
     this.resolve(outcome);
   }
 }
