@@ -75,7 +75,8 @@ function addSocket() {
 }
 
 function detached(array) {
-  structuredClone(array.buffer, { transfer: [array.buffer] });
+  // Detaching twice is an error from Node 22 on.
+  if (array.buffer.byteLength > 0) structuredClone(array.buffer, { transfer: [array.buffer] });
   return array;
 }
 
