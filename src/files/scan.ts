@@ -48,6 +48,8 @@ export type EntryFilter = (name: DiskPath, isDirectory: boolean) => boolean;
 /** Choices of a scan. */
 export interface ScanOptions {
   readonly sendsLinks: boolean;
+  /** Only what was named, or the contents of a directory that was: nothing deeper. */
+  readonly isShallow?: boolean;
   readonly filter: EntryFilter | undefined;
 }
 
@@ -146,14 +148,22 @@ function* lookListed(
   yield* look(state, at, found, false);
 }
 
-function* look(state: ScanState, at: ScanStart, found: ScannedEntry[], isStart: boolean): DiskSequence<void> {
-  const { name } = at;
-  const looked = yield* ask({ kind: "lstat", root: at.root, path: at.path });
+function* look(
+  state: ScanState,
+  start: ScanStart,
+  found: ScannedEntry[],
+  isStart: boolean,
+): DiskSequence<void> {
+  const looked = yield* ask({ kind: "lstat", root: start.root, path: start.path });
   if (!looked.ok) {
-    found.push(failure(name, looked.errno));
+    found.push(failure(start.name.length === 0 ? start.path : start.name, looked.errno));
     return;
   }
   const { facts } = looked;
+  // Only a directory can be offered by its contents; anything else has a name.
+  const isNameless = start.name.length === 0 && facts.kind !== "directory";
+  const at = isNameless ? { ...start, name: start.path.slice(-1) } : start;
+  const { name } = at;
   const shown = printable(name.join("/"));
   const unsafe = name.length === 0 ? undefined : unsafeNameReason(name[name.length - 1]);
   if (unsafe !== undefined || name.length > PATH_DEPTH) {
@@ -169,7 +179,7 @@ function* look(state: ScanState, at: ScanStart, found: ScannedEntry[], isStart: 
   }
   switch (facts.kind) {
     case "directory":
-      state.directories.push(at);
+      if (isStart || state.options.isShallow !== true) state.directories.push(at);
       if (name.length > 0) found.push({ type: "entry", ...at, facts, target: "" });
       return;
     case "file":

@@ -33,6 +33,8 @@ export interface LoadedChunk {
 export interface SupplyUser {
   /** A chunk that was requested is there; the user holds it until it releases it. */
   handleChunk(chunk: LoadedChunk): void;
+  /** A pipe has ended: its size is known, and chunks behind it that were requested will not come. */
+  handleSourceEnded(source: SourceFile): void;
   /** The source cannot be read on; chunks that were requested will not come. */
   handleSourceFailed(source: SourceFile, code: ErrorCode, text: string): void;
 }
@@ -75,7 +77,7 @@ export class SourceFile {
   /** @internal */
   failure: { readonly code: ErrorCode; readonly text: string } | undefined;
   /** @internal */
-  verdict: "unknown" | "checking" | "same" = "unknown";
+  verdict: "unknown" | "checking" | "same" | "changed" = "unknown";
   /** @internal */
   readonly verdictWaiters: ((isSame: boolean) => void)[] = [];
 
@@ -116,6 +118,11 @@ export class ChunkSupply {
     this.hash = hash;
     this.pool = new ChunkPool(budgetBytes);
     this.keepsIdle = keepsIdle;
+  }
+
+  /** Most bytes of memory in use. */
+  get budgetBytes(): number {
+    return this.pool.budgetBytes;
   }
 
   /** Bytes of memory in use. */
@@ -228,19 +235,16 @@ export class ChunkSupply {
     source.verdictWaiters.push(onVerdict);
     if (source.verdict === "checking") return;
     source.verdict = "checking";
-    const onChecked = (isSame: boolean): void => {
+    const onChecked = (problem: Failure | undefined): void => {
       const waiters = source.verdictWaiters.splice(0);
-      if (isSame) source.verdict = "same";
-      else if (source.failure === undefined)
-        source.failure = {
-          code: "SOURCE_CHANGED",
-          text: `${printable(source.name)} changed while it was being sent; send it again`,
-        };
+      const isSame = problem === undefined;
+      source.verdict = isSame ? "same" : "changed";
+      if (problem !== undefined) source.failure ??= problem;
       for (const waiter of waiters) waiter(isSame);
       if (source.users === 0) this.closeIfUnused(source);
     };
     this.whenOpen(source, spec, (failure) => {
-      if (failure !== undefined || source.handle === undefined) onChecked(false);
+      if (failure !== undefined || source.handle === undefined) onChecked(failure ?? changed(source));
       else this.runner.start(this.check(source, spec, source.handle), onChecked);
     });
   }
@@ -292,6 +296,10 @@ export class ChunkSupply {
       else this.pool.give(pipe.buffer);
       pipe.buffer = undefined;
     }
+    const users = new Set<SupplyUser>();
+    for (const waiters of pipe.source.waiting.values()) for (const user of waiters) users.add(user);
+    pipe.source.waiting.clear();
+    for (const user of users) user.handleSourceEnded(pipe.source);
     return pipe.source;
   }
 
@@ -419,28 +427,25 @@ export class ChunkSupply {
     return undefined;
   }
 
-  /** Whether the file is untouched; if it was touched, whether all its contents are still what was read. */
-  private *check(source: SourceFile, spec: SourceSpec, file: FileHandle): DiskSequence<boolean> {
+  /** Nothing if the file is untouched, or touched but with all its contents as they were read. */
+  private *check(source: SourceFile, spec: SourceSpec, file: FileHandle): DiskSequence<Failure | undefined> {
     assert(source.sizeBytes !== undefined, "a file has a size");
     const before = yield* ask({ kind: "stat-file", file });
-    if (!before.ok) {
-      source.failure ??= readFailure(source, before.errno);
-      return false;
-    }
-    if (isUntouched(before.facts, spec.facts)) return true;
-    if (before.facts.sizeBytes < source.sizeBytes) return false;
+    if (!before.ok) return readFailure(source, before.errno);
+    if (isUntouched(before.facts, spec.facts)) return undefined;
+    if (before.facts.sizeBytes < source.sizeBytes) return changed(source);
     const buffer = new Uint8Array(Math.min(CHUNK_BYTES, source.sizeBytes));
     for (let index = 0; index < chunkCount(source.sizeBytes); index++) {
       const expected = source.contentHashes[index];
       // Chunks that the receiver had from an earlier run were never read in this one.
-      if (expected === undefined) return false;
+      if (expected === undefined) return changed(source);
       const part = buffer.subarray(0, chunkLength(source.sizeBytes, index));
       const unreadable = yield* this.readFully(source, file, index * CHUNK_BYTES, part);
+      if (unreadable !== undefined) return unreadable;
       this.rereadBytes += part.length;
-      if (unreadable !== undefined) source.failure ??= unreadable;
-      if (unreadable !== undefined || !equalBytes(this.hash(part), expected)) return false;
+      if (!equalBytes(this.hash(part), expected)) return changed(source);
     }
-    return true;
+    return undefined;
   }
 }
 

@@ -1,21 +1,24 @@
 /** The end of a transfer that begins it: sends the request, then is the sender or the receiver. */
 import { encodeUtf8 } from "../base/utf8.ts";
 import { GodwitError } from "../base/errors.ts";
+import { MANIFEST_ENTRIES } from "../base/limits.ts";
 import type { DiskPath } from "../files/disk.ts";
 import { destinationErrorCode, errnoText, sourceErrorCode } from "../files/disk-errors.ts";
 import type { Hash } from "../files/hash-tree.ts";
 import { printable } from "../files/printable.ts";
 import type { ScanStart } from "../files/scan.ts";
 import { jobName } from "../files/staging-name.ts";
-import type { ControlMessage, PathRule, TransferOptions } from "./messages.ts";
-import { ID_BYTES, TRANSFER_VERSION } from "./messages.ts";
+import type { ControlMessage, OfferedKind, PathRule, TransferOptions } from "./messages.ts";
+import { DEFAULT_OPTIONS, ID_BYTES, TRANSFER_VERSION } from "./messages.ts";
 import type { OfferFeed } from "./offers.ts";
 import { PipeOffer, ScannedOffers } from "./offers.ts";
 import { compileRules } from "./path-rules.ts";
+import { PipeReceiver } from "./pipe-receiver.ts";
 import { Receiver } from "./receiver.ts";
 import { Sender } from "./sender.ts";
 import type { SessionHost } from "./session.ts";
 import { TransferSession } from "./session.ts";
+import { Tally } from "./tally.ts";
 
 /** One thing to send. */
 export interface PushSource {
@@ -51,12 +54,33 @@ export type ClientRequest =
       readonly into: string;
       readonly options: TransferOptions;
       readonly rules: readonly PathRule[];
+    }
+  | {
+      /** Gets one file as a stream, by `takePipeBytes`. */
+      readonly mode: "pull-pipe";
+      readonly path: string;
+    }
+  | {
+      /** Lists what the peer hands out at these paths; `""` is its root. By `takeListed`. */
+      readonly mode: "list";
+      readonly paths: readonly string[];
     };
+
+/** An entry that a peer listed. Its strings come from the peer: escape them where they are shown. */
+export interface ListedEntry {
+  readonly path: string;
+  readonly kind: OfferedKind;
+  readonly sizeBytes: number | undefined;
+  readonly mode: number;
+  readonly modifiedAtUs: number | undefined;
+  readonly target: string;
+}
 
 /** 16 bytes that are the same for the same command: names the job, so that it can be resumed. */
 function transferId(hash: Hash, request: ClientRequest): Uint8Array {
   const parts: string[] = [request.mode];
-  if (request.mode === "pull") parts.push(...request.paths);
+  if (request.mode === "pull" || request.mode === "list") parts.push(...request.paths);
+  else if (request.mode === "pull-pipe") parts.push(request.path);
   else {
     parts.push(request.destination);
     if (request.mode === "push")
@@ -75,23 +99,23 @@ export class ClientSession extends TransferSession {
     this.request = request;
     const { hash, peerFingerprint, peerAddress } = host;
     const id = transferId(hash, request);
-    const isPull = request.mode === "pull";
-    this.events.add({
-      type: "transfer-started",
-      role: isPull ? "receiver" : "sender",
-      peerFingerprint,
-      peerAddress,
-    });
-    const rules = request.mode === "push-pipe" ? [] : request.rules;
+    const isPush = request.mode === "push" || request.mode === "push-pipe";
+    if (request.mode !== "list")
+      this.events.add({
+        type: "transfer-started",
+        role: isPush ? "sender" : "receiver",
+        peerFingerprint,
+        peerAddress,
+      });
     this.messages.add({
       type: "request",
       version: TRANSFER_VERSION,
-      mode: isPull ? "pull" : "push",
-      options: request.options,
+      mode: isPush ? "push" : request.mode === "list" ? "list" : "pull",
+      options: "options" in request ? request.options : DEFAULT_OPTIONS,
       transferId: id,
-      destination: isPull ? "" : request.destination,
-      paths: isPull ? request.paths : [],
-      rules: isPull ? rules : [],
+      destination: isPush ? request.destination : "",
+      paths: "paths" in request ? request.paths : "path" in request ? [request.path] : [],
+      rules: request.mode === "pull" ? request.rules : [],
     });
     this.guard(() => this.begin(id));
     this.handleTimeout(nowUs);
@@ -116,13 +140,38 @@ export class ClientSession extends TransferSession {
     this.handleTimeout(nowUs);
   }
 
+  /** For a `pull-pipe`: the next verified bytes, or `undefined` while there are none. */
+  takePipeBytes(nowUs: number): Uint8Array | undefined {
+    const bytes = this.pipeReceiver?.takePipeBytes();
+    if (bytes !== undefined) this.handleTimeout(nowUs);
+    return bytes;
+  }
+
+  /** For a `list`: the entries since the last call. */
+  takeListed(): ListedEntry[] {
+    return this.listed.splice(0);
+  }
+
+  private readonly listed: ListedEntry[] = [];
+  private readonly listTally = new Tally();
+  private listedCount = 0;
+  private pipeReceiver: PipeReceiver | undefined;
+
+  protected override get tally(): Tally {
+    return this.request.mode === "list" ? this.listTally : super.tally;
+  }
+
   private begin(id: Uint8Array): void {
     const { request } = this;
     if (request.mode === "push") this.openSources(request, []);
     else if (request.mode === "push-pipe") {
       const feed = new PipeOffer(this.supply, request.name);
       this.startSender(feed);
-    } else this.openInto(request, id);
+    } else if (request.mode === "pull") this.openInto(request, id);
+    else if (request.mode === "pull-pipe") {
+      this.pipeReceiver = new PipeReceiver(this.host.hash, this.messages, this.events);
+      this.receiver = this.pipeReceiver;
+    }
   }
 
   private startSender(feed: OfferFeed): void {
@@ -186,6 +235,19 @@ export class ClientSession extends TransferSession {
     );
   }
 
+  private handleListed(message: ControlMessage): void {
+    if (message.type === "entry") {
+      if (++this.listedCount > MANIFEST_ENTRIES)
+        throw new GodwitError("OVER_LIMIT", "the peer listed more entries than this side takes");
+      const { path, kind, sizeBytes, mode, modifiedAtUs, target } = message;
+      this.listed.push({ path, kind, sizeBytes, mode, modifiedAtUs, target });
+    } else if (message.type === "skipped") {
+      if (message.isFailure) this.listTally.addFailure(message.path, message.code, message.text);
+      else this.listTally.skippedEntries++;
+    } else if (message.type === "entries-end") this.end(undefined, "");
+    else throw new GodwitError("PROTOCOL_VIOLATION", `the peer sent ${message.type} in a listing`);
+  }
+
   /** Messages that came before the destination was open: at most a stream window of them. */
   private readonly early: ControlMessage[] = [];
 
@@ -194,6 +256,7 @@ export class ClientSession extends TransferSession {
     else if (this.sender !== undefined) this.sender.handleMessage(message);
     else if (this.receiver !== undefined) this.receiver.handleMessage(message);
     else if (this.request.mode === "pull") this.early.push(message);
+    else if (this.request.mode === "list") this.handleListed(message);
     else
       throw new GodwitError(
         "PROTOCOL_VIOLATION",

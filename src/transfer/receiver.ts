@@ -25,7 +25,6 @@ import { printable } from "../files/printable.ts";
 import type { SafePath } from "../files/safe-path.ts";
 import { isSafeLinkTarget, parseSafePath } from "../files/safe-path.ts";
 import { pathKey, stagingPath } from "../files/staging-name.ts";
-import type { ObjectSink } from "../transport/objects.ts";
 import type { DirectoryNode } from "./directory-tree.ts";
 import { DirectoryTree } from "./directory-tree.ts";
 import { IncomingFile } from "./incoming-file.ts";
@@ -36,6 +35,7 @@ import { NO_HASH } from "./messages.ts";
 import { Publisher } from "./publisher.ts";
 import type { FileDecision } from "./receive-policy.ts";
 import { decideFile } from "./receive-policy.ts";
+import type { ReceivingEngine } from "./receiving-engine.ts";
 import { compareExisting, findEarlierState } from "./resume.ts";
 import type { OutputOwner } from "./staging-output.ts";
 import { StagingOutput } from "./staging-output.ts";
@@ -68,7 +68,7 @@ export interface ReceiverSetup {
 }
 
 /** Receives one transfer. */
-export class Receiver implements ObjectSink, OutputOwner {
+export class Receiver implements ReceivingEngine, OutputOwner {
   private readonly setup: ReceiverSetup;
   readonly tally = new Tally();
   private readonly pool = new ChunkPool(RECEIVE_MEMORY_MAX_BYTES + POOL_SLACK_BYTES);

@@ -6,7 +6,7 @@ import { assert } from "../base/assert.ts";
 import { equalBytes, toHex } from "../base/bytes.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
-import { ENTRIES_AHEAD, HASHES_PER_MESSAGE } from "../base/limits.ts";
+import { CHUNK_BYTES, ENTRIES_AHEAD, HASHES_PER_MESSAGE } from "../base/limits.ts";
 import { RangeSet } from "../base/range-set.ts";
 import type { EventQueue } from "../events/queue.ts";
 import type { Hash, Subtree } from "../files/hash-tree.ts";
@@ -47,10 +47,16 @@ class OutgoingFile implements SupplyUser {
   nextChunk = 0;
   /** Chunks requested for the first time and not there yet. */
   chunksAwaited = 0;
+  /** Chunks in the order they were requested, up to the first that is not there yet. */
+  readonly requestOrder: number[] = [];
+  /** Chunks that are there before an earlier one. */
+  readonly loadedAhead = new Map<number, LoadedChunk>();
   /** Chunks asked of the supply and not there yet. */
   readonly requested = new Set<number>();
   /** Chunks to be read and sent again, because the receiver asked. */
-  readonly again: number[] = [];
+  readonly again = new RangeSet();
+  /** Chunks that lost pieces while their memory was lent to others. */
+  readonly reloads = new Set<number>();
   /** Chunks to send again once their first copy was acknowledged whole. */
   readonly againWhenAcked = new Set<number>();
   /** Chunks being read for a second time: lost pieces or a refetch. */
@@ -67,6 +73,10 @@ class OutgoingFile implements SupplyUser {
 
   handleChunk(chunk: LoadedChunk): void {
     this.lane.handleChunk(this, chunk);
+  }
+
+  handleSourceEnded(source: SourceFile): void {
+    this.lane.handleSourceEnded(this, source);
   }
 
   handleSourceFailed(_source: SourceFile, code: ErrorCode, text: string): void {
@@ -281,7 +291,7 @@ export class Sender implements PieceOwner {
       if (end > chunkCount(size)) throw violation("a refetch beyond the end of the file");
       for (let index = start; index < end; index++) {
         if (this.pieces.find(object, index) !== undefined) file.againWhenAcked.add(index);
-        else if (!file.rereading.has(index)) file.again.push(index);
+        else if (!file.rereading.has(index)) file.again.add(index, index + 1);
       }
     }
     file.mode = "data";
@@ -349,13 +359,14 @@ export class Sender implements PieceOwner {
       if (size !== undefined && file.nextChunk >= chunkCount(size)) break;
       // A pipe is read one chunk at a time: where it ends is not known.
       if (source.spec === undefined && file.chunksAwaited > 0) return true;
-      const isFull = this.pieces.freshBytes >= READ_AHEAD_BYTES || this.readsRunning >= READS_AT_ONCE;
-      if (isFull) return false;
+      if (this.isReadAheadFull) return false;
       const index = file.nextChunk++;
       file.chunksAwaited++;
+      file.requestOrder.push(index);
       if (!this.request(source, index, file)) {
         file.nextChunk = index;
         file.chunksAwaited--;
+        file.requestOrder.pop();
         return false;
       }
       if (file.state === "failed") return true;
@@ -368,14 +379,33 @@ export class Sender implements PieceOwner {
     for (const file of this.toReread) {
       const { source } = file;
       assert(source !== undefined, "only files are read");
-      while (file.again.length > 0) {
-        const index = file.again[0];
-        if (!file.rereading.has(index)) file.rereading.set(index, "refetch");
+      // What was lost goes first and past all limits: the receiver may not be able to go on without it.
+      for (const index of file.reloads) {
         if (!this.request(source, index, file)) return;
-        file.again.shift();
+        file.reloads.delete(index);
+      }
+      while (file.again.size > 0) {
+        if (this.isReadAheadFull) return;
+        const index = file.again.startAt(0);
+        file.again.remove(index, index + 1);
+        file.rereading.set(index, "refetch");
+        if (!this.request(source, index, file)) {
+          file.again.add(index, index + 1);
+          return;
+        }
       }
       this.toReread.delete(file);
     }
+  }
+
+  private get isReadAheadFull(): boolean {
+    const limit = Math.min(READ_AHEAD_BYTES, this.setup.supply.budgetBytes / 4);
+    const ahead = this.pieces.freshBytes + this.readsRunning * CHUNK_BYTES;
+    return (
+      this.pieces.freshBytes >= limit ||
+      (this.readsRunning > 0 && ahead >= limit) ||
+      this.readsRunning >= READS_AT_ONCE
+    );
   }
 
   private request(source: SourceFile, index: number, file: OutgoingFile): boolean {
@@ -410,8 +440,10 @@ export class Sender implements PieceOwner {
     if (purpose === undefined) this.handleFirstReading(file, chunk);
     else {
       file.rereading.delete(chunk.index);
-      if (purpose === "refetch") this.pieces.add(file.entry.object, chunk);
-      else if (this.pieces.find(file.entry.object, chunk.index) === purpose)
+      if (purpose === "refetch") {
+        this.addHash(file.entry.object, chunk.index, chunk.contentHash);
+        this.pieces.add(file.entry.object, chunk);
+      } else if (this.pieces.find(file.entry.object, chunk.index) === purpose)
         this.pieces.handleReloaded(purpose, chunk);
       else this.setup.supply.release(chunk);
       if (file.rereading.size === 0 && file.state === "rooted") this.setup.supply.rest(chunk.source);
@@ -420,12 +452,37 @@ export class Sender implements PieceOwner {
   }
 
   private handleFirstReading(file: OutgoingFile, chunk: LoadedChunk): void {
+    // In the order of the file, whatever order the disk has: a receiver that writes into a stream could
+    // not empty a window that is full of later chunks.
+    file.loadedAhead.set(chunk.index, chunk);
+    for (;;) {
+      const next = file.loadedAhead.get(file.requestOrder[0]);
+      if (next === undefined) return;
+      file.loadedAhead.delete(next.index);
+      file.requestOrder.shift();
+      file.chunksAwaited--;
+      this.sendChunk(file, next);
+    }
+  }
+
+  private sendChunk(file: OutgoingFile, chunk: LoadedChunk): void {
     const { object } = file.entry;
-    file.chunksAwaited--;
     file.forest.addChunk(chunk.index, chunk.lengthBytes, chunk.contentHash);
     this.addHash(object, chunk.index, chunk.contentHash);
     if (file.mode === "data") this.pieces.add(object, chunk);
     else this.setup.supply.release(chunk);
+  }
+
+  /** @internal The pipe of `file` has ended. */
+  handleSourceEnded(file: OutgoingFile, source: SourceFile): void {
+    const end = chunkCount(source.sizeBytes ?? 0);
+    for (const index of [...file.requested].filter((index) => index >= end)) {
+      this.settle(file, index);
+      file.chunksAwaited--;
+      file.requestOrder.splice(file.requestOrder.indexOf(index), 1);
+    }
+    file.nextChunk = Math.min(file.nextChunk, end);
+    this.pump();
   }
 
   private addHash(object: number, index: number, contentHash: Uint8Array): void {
@@ -487,7 +544,7 @@ export class Sender implements PieceOwner {
     if (chunk.loaded !== undefined) this.setup.supply.release(chunk.loaded);
     const file = this.objects.get(chunk.object);
     if (file?.againWhenAcked.delete(chunk.index) === true) {
-      file.again.push(chunk.index);
+      file.again.add(chunk.index, chunk.index + 1);
       this.toReread.add(file);
     }
     this.pump();
@@ -497,7 +554,7 @@ export class Sender implements PieceOwner {
     const file = this.objects.get(chunk.object);
     if (file === undefined || file.state === "failed" || file.rereading.has(chunk.index)) return;
     file.rereading.set(chunk.index, chunk);
-    file.again.push(chunk.index);
+    file.reloads.add(chunk.index);
     this.toReread.add(file);
     this.pump();
   }
@@ -513,6 +570,8 @@ export class Sender implements PieceOwner {
     if (file.state === "reading" || file.state === "checking") this.sourcesOpen--;
     this.readsRunning -= file.requested.size;
     file.requested.clear();
+    for (const chunk of file.loadedAhead.values()) this.setup.supply.release(chunk);
+    file.loadedAhead.clear();
     this.toRead.delete(file);
     this.toReread.delete(file);
     file.state = "failed";

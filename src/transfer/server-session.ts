@@ -9,6 +9,7 @@ import type { ScanStart } from "../files/scan.ts";
 import { jobName } from "../files/staging-name.ts";
 import type { ControlMessage, RequestMessage } from "./messages.ts";
 import { TRANSFER_VERSION } from "./messages.ts";
+import { Lister } from "./lister.ts";
 import { ScannedOffers } from "./offers.ts";
 import { compileRules } from "./path-rules.ts";
 import { Receiver } from "./receiver.ts";
@@ -81,7 +82,8 @@ export class ServerSession extends TransferSession {
       (root) => {
         this.guard(() => {
           if (isPush) this.receive(request, root);
-          else this.send(request, root);
+          else if (request.mode === "pull") this.send(request, root);
+          else this.list(request, root);
           for (const message of this.early.splice(0)) this.handleMessage(message);
         });
       },
@@ -132,6 +134,20 @@ export class ServerSession extends TransferSession {
     const feed = new ScannedOffers(runner, host.hash, supply, starts, options, () => this.sender?.pump());
     this.sender = new Sender({ hash: host.hash, supply, feed, messages, events });
     this.sender.pump();
+  }
+
+  private list(request: RequestMessage, root: RootHandle): void {
+    // Without a name of its own a directory is listed by its contents.
+    const starts: ScanStart[] = request.paths.map((text) => ({
+      root,
+      path: text === "" ? [] : parseSafePath(text).components,
+      name: [],
+    }));
+    const { host, runner, supply, messages } = this;
+    const options = { sendsLinks: true, filter: compileRules(request.rules), isShallow: true };
+    const feed = new ScannedOffers(runner, host.hash, supply, starts, options, () => this.lister?.pump());
+    this.lister = new Lister(feed, messages);
+    this.lister.pump();
   }
 
   private reject(code: ErrorCode, text: string): void {

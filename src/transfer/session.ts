@@ -18,7 +18,8 @@ import type { ObjectPiece, ObjectSink, ObjectSource } from "../transport/objects
 import { ChunkSupply } from "./chunk-supply.ts";
 import type { ControlMessage } from "./messages.ts";
 import { MessageDecoder, MessageQueue } from "./messages.ts";
-import type { Receiver } from "./receiver.ts";
+import type { Lister } from "./lister.ts";
+import type { ReceivingEngine } from "./receiving-engine.ts";
 import type { Sender } from "./sender.ts";
 import type { TransferOutcome } from "./tally.ts";
 import { Tally } from "./tally.ts";
@@ -49,7 +50,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   protected readonly events = new EventQueue();
   protected readonly supply: ChunkSupply;
   protected sender: Sender | undefined;
-  protected receiver: Receiver | undefined;
+  protected receiver: ReceivingEngine | undefined;
+  protected lister: Lister | undefined;
   private readonly decoder = new MessageDecoder();
   private readonly roots: RootHandle[] = [];
   private ending: { readonly code: ErrorCode | undefined; readonly text: string } | undefined;
@@ -88,6 +90,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     if (this.messages.sizeBytes === 0) return EMPTY;
     const taken = this.messages.take(maxBytes);
     this.sender?.pump();
+    this.lister?.pump();
     this.settle();
     return taken;
   }
@@ -229,6 +232,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     this.ending = { code, text };
     this.sender?.stop();
     this.receiver?.stop(code);
+    this.lister?.stop();
   }
 
   /** Runs `work`; what it throws for the peer's sake ends the session. */
@@ -243,7 +247,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
   /** What was counted. */
   protected get tally(): Tally {
-    return this.sender?.tally ?? this.receiver?.tally ?? NOTHING;
+    return this.sender?.tally ?? this.receiver?.tally ?? this.lister?.tally ?? NOTHING;
   }
 
   private settle(): void {
@@ -253,6 +257,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
       if (fatal !== undefined) this.end(fatal.code, fatal.message);
       else if (this.sender?.result !== undefined && this.messages.sizeBytes === 0) this.end(undefined, "");
       else if (this.receiver?.isFinished === true) this.end(undefined, "");
+      else if (this.lister?.hasEnded === true && this.messages.sizeBytes === 0) this.end(undefined, "");
     }
     if (this.ending === undefined || this.runner.runningCount > 0 || this.isClosingRoots) return;
     if (this.receiver?.isStopping === true) {

@@ -114,7 +114,7 @@ export class Pair {
       }
       if (this.isOver) return;
       idle = moved ? 0 : idle + 1;
-      if (idle > 3) {
+      if (idle > (this.options.onRound === undefined ? 3 : 3_000)) {
         const timeout = Math.min(
           ...sides.map((side) => side.session.nextTimeoutUs() ?? Number.POSITIVE_INFINITY),
         );
@@ -319,6 +319,6 @@ function receiverState(session: TransferSession): unknown {
     running: runner.runningCount,
     waiters: journal?.waiters.length,
     isWriting: journal?.isWriting,
-    files: [...receiver.files.values()].map((file: any) => [file.path.text, file.state]),
+    files: [...(receiver.files ?? new Map()).values()].map((file: any) => [file.path.text, file.state]),
   };
 }
