@@ -6,19 +6,14 @@ import type { IncomingFile } from "./incoming-file.ts";
 import type { JobJournal } from "./job-journal.ts";
 import type { StagingOutput } from "./staging-output.ts";
 
-/** Everything has an answer: directories get their modes and times, deepest first; journal and lock go. */
-export function* finishJob(
-  root: RootHandle,
-  directories: DirectoryTree,
-  journal: JobJournal | undefined,
-): DiskSequence<void> {
+/** Everything has an answer: directories get their modes and times, deepest first. */
+export function* finishJob(root: RootHandle, directories: DirectoryTree): DiskSequence<void> {
   for (const node of directories.deepestFirst()) {
     if (node.mode === undefined) continue;
     const { path, mode, modifiedAtUs } = node;
     yield* ask({ kind: "set-directory-facts", root, path, mode, modifiedAtUs });
     yield* ask({ kind: "sync-directory", root, path });
   }
-  if (journal !== undefined) yield* journal.close(false);
 }
 
 /** The job broke off and can be resumed: staging files and journal stay. */

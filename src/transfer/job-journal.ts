@@ -2,6 +2,7 @@
  * The journal of a running job: collects records, writes them in groups, and flushes once for all who
  * wait. A journal that cannot be written costs the chance to resume, never the transfer.
  */
+import { toHex } from "../base/bytes.ts";
 import type { DiskSequence, EntryFacts, FileHandle, RootHandle } from "../files/disk.ts";
 import { ask } from "../files/disk.ts";
 import type { DiskRunner } from "../files/disk-runner.ts";
@@ -85,8 +86,8 @@ export class JobJournal {
   private isNameDurable: "no" | "running" | "yes" = "no";
   /** Whether an error made the journal useless from here on. */
   isBroken = false;
-  /** Whether it says something worth keeping. */
-  hasState: boolean;
+  /** Files about which it says something worth keeping. */
+  private readonly known: Set<string>;
 
   constructor(runner: DiskRunner, root: RootHandle, hash: Hash, job: string, opened: OpenedJob) {
     this.runner = runner;
@@ -96,10 +97,15 @@ export class JobJournal {
     this.file = opened.file;
     this.contents = opened.contents;
     this.at = opened.contents.validBytes;
-    this.hasState = opened.isResumed;
+    this.known = new Set([...opened.contents.files.keys(), ...opened.contents.intents.keys()]);
     this.encoder = new JournalEncoder(hash, opened.contents, job);
     // The flush of its name runs while the first data is still under way.
     this.syncName();
+  }
+
+  /** Whether it says something worth keeping. */
+  get hasState(): boolean {
+    return this.known.size > 0;
   }
 
   /** Verified chunks that were flushed. Begins the file's record when needed. */
@@ -113,7 +119,7 @@ export class JobJournal {
       file.key,
       [...chunks].sort((a, b) => a.index - b.index),
     );
-    this.hasState = true;
+    this.known.add(toHex(file.key));
   }
 
   /** The staging file is left in order. */
@@ -124,12 +130,13 @@ export class JobJournal {
   /** The file is about to get its final name. */
   addIntent(file: FileBinding, root: Uint8Array, identity: string): void {
     this.encoder.addIntent(file, root, identity);
-    this.hasState = true;
+    this.known.add(toHex(file.key));
   }
 
   /** What an earlier run said about the file is void. */
   addForget(key: Uint8Array): void {
     this.encoder.addForget(key);
+    this.known.delete(toHex(key));
   }
 
   /** Writes and flushes everything added so far, then calls `onDone`: `false` if the journal is broken. */

@@ -37,6 +37,7 @@ export class PipeReceiver implements ReceivingEngine {
   private handedOutBytes = 0;
   hasSentResult = false;
   isFinished = false;
+  isResultKnown = false;
   fatal: GodwitError | undefined;
 
   constructor(hash: Hash, messages: MessageQueue, events: EventQueue) {

@@ -91,8 +91,9 @@ export class Receiver implements ReceivingEngine, OutputOwner {
   private offeredBytes = 0;
   private consumed = 0;
   private verifiedBytes = 0;
-  private ending: "no" | "finishing" | "waiting" | "cleaning" | "done" = "no";
+  private ending: "no" | "finishing" | "confirming" | "waiting" | "cleaning" | "done" = "no";
   private endCode: ErrorCode | undefined;
+  private isStopped = false;
   /** All entries have an answer and the result was sent. */
   hasSentResult = false;
   /** The sender will send no more. */
@@ -177,7 +178,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
       }
       case "finished":
         if (!this.hasSentResult) throw violation("an end before the result");
-        this.isFinished = true;
+        this.closeJob(false);
         break;
       default:
         throw violation(`a ${message.type} message to a receiver`);
@@ -747,14 +748,15 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     const { runner, root } = this.setup;
     // The journal may still be writing what nobody waits for.
     const go = (): void => {
-      runner.start(finishJob(root, this.directories, this.journal), () => this.sendResult());
+      runner.start(finishJob(root, this.directories), () => this.sendResult());
     };
     if (this.journal === undefined) go();
     else this.journal.flush(go);
   }
 
+  /** The job is complete; its journal stays until the sender knows, or the same command could not tell. */
   private sendResult(): void {
-    this.ending = "done";
+    this.ending = "confirming";
     const outcome = this.tally.outcome();
     this.setup.messages.add({
       type: "result",
@@ -764,13 +766,31 @@ export class Receiver implements ReceivingEngine, OutputOwner {
       failed: this.tally.failedEntries,
     });
     this.hasSentResult = true;
+    if (this.isStopped) this.closeJob(true);
+  }
+
+  /** The sender knows the result, or will never ask again: journal and lock go, or the journal is kept. */
+  private closeJob(keeps: boolean): void {
+    if (this.ending !== "confirming") return;
+    this.ending = "cleaning";
+    const onClosed = (): void => {
+      this.ending = "done";
+      this.isFinished = true;
+    };
+    if (this.journal === undefined) onClosed();
+    else this.setup.runner.start(this.journal.close(keeps && this.journal.hasState), onClosed);
   }
 
   /** Stops receiving. What happens to what is there depends on `code`; `continueStop` does it. */
   stop(code: ErrorCode | undefined): void {
     this.endCode = code;
+    this.isStopped = true;
     if (this.ending === "no") this.ending = "waiting";
+    this.closeJob(!this.isResultKnown);
   }
+
+  /** The connection ended in order after the result: the sender has it. */
+  isResultKnown = false;
 
   /** Whether stopping still needs the disk. */
   get isStopping(): boolean {

@@ -26,6 +26,8 @@ export interface ReceivingEngine {
   handlePiece(object: number, offset: number, bytes: Uint8Array, from: number, lengthBytes: number): number;
   /** Bytes that need no memory any more, since the last call. */
   takeConsumedBytes(): number;
+  /** The connection ended in order after the result: the sender has it. */
+  isResultKnown: boolean;
   /** Stops receiving. */
   stop(code: ErrorCode | undefined): void;
   /** Whether stopping still needs the disk. */

@@ -199,8 +199,10 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   /** The connection is gone: closed by the peer, timed out, or lost. */
   handleConnectionClosed(code: ErrorCode | undefined, text: string, nowUs: number): void {
     this.nowUs = nowUs;
-    if (this.ending === undefined && this.isOverForPeer) this.end(undefined, "");
-    else this.end(code ?? "PEER_GONE", text);
+    if (this.ending === undefined && this.isOverForPeer) {
+      if (this.receiver !== undefined) this.receiver.isResultKnown = code === undefined;
+      this.end(undefined, "");
+    } else this.end(code ?? "PEER_GONE", text);
     this.settle();
   }
 

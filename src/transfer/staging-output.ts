@@ -309,6 +309,7 @@ export class StagingOutput implements FileOutput {
     if (journal !== undefined && binding !== undefined) {
       left++;
       journal.addIntent(binding, root, facts.identity);
+      file.isJournaled = true;
       journal.flush(() => onDone());
     }
   }
