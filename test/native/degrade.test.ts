@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { nativeBinding } from "../../src/node/sockets/native-loader.ts";
+import { openSocket } from "../../src/node/sockets/open.ts";
 import { Scene } from "../e2e/godwit.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "godwit-refuse-"));
@@ -27,6 +28,12 @@ function runRefusing(what: string): Record<string, unknown> {
 }
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+test("the socket in use is the one that the loader found", async () => {
+  const socket = await openSocket({ host: "127.0.0.1" });
+  expect(socket.description).toMatch(nativeBinding() === undefined ? /^dgram/ : /^native/);
+  socket.close();
+});
 
 if (canRefuse()) {
   const all = "native (gso, gro, sendmmsg, recvmmsg)";
