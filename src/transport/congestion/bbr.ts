@@ -63,6 +63,8 @@ const CRUISE_STEP = 0.1;
 /** Queue left after draining our own packets that tells of another sender, as a share of the least round trip. */
 const FOREIGN_QUEUE = 0.3;
 const FOREIGN_QUEUE_US = 3_000;
+/** Rounds with excess loss and without a queue before they are looked into. */
+const EXCESS_ROUNDS = 2;
 /** Queueing delay that passes for none, as a share of the least round trip; a timer's resolution at least. */
 const QUIET_QUEUE = 0.03;
 const QUIET_QUEUE_US = 750;
@@ -167,6 +169,7 @@ class Bbr implements CongestionController {
   private isTest = false;
   private lossBefore = 0;
   private rateBefore = 0;
+  private excessRounds = 0;
 
   // Competition.
   private readonly curve = new CubicCurve();
@@ -533,9 +536,15 @@ class Bbr implements CongestionController {
       if (this.queueUs > this.foreignQueueUs()) {
         this.limitBandwidth(this.lastRate);
         this.enterDown(sample, false);
-      } else this.enterDown(sample, true);
-      return;
-    }
+        return;
+      }
+      // One round may be a burst on the air; a pipe that is too full loses in the next one, too.
+      if (++this.excessRounds >= EXCESS_ROUNDS) {
+        this.enterDown(sample, true);
+        this.rateBefore = this.lastRate;
+        return;
+      }
+    } else this.excessRounds = 0;
     if (this.roundsInPhase >= this.cruiseRounds && nowUs - this.phaseStartUs >= this.cruiseUs) {
       this.advanceBandwidth();
       this.bandwidthAtUp = this.bandwidthBytesPerSecond;
@@ -582,7 +591,9 @@ class Bbr implements CongestionController {
     this.observeDelivered = -1;
     this.isTest = isTest;
     this.lossBefore = this.lastLossRate;
-    this.rateBefore = this.lastRate;
+    // What went through without loss before the probe goes through after it.
+    this.rateBefore = Math.max(this.lastRate, this.bandwidthAtUp);
+    this.excessRounds = 0;
   }
 
   private enterProbeRtt(returnTo: Phase, nowUs: number): void {
