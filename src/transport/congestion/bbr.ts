@@ -68,11 +68,15 @@ const EXCESS_ROUNDS = 2;
 /** Queueing delay that passes for none, as a share of the least round trip; a timer's resolution at least. */
 const QUIET_QUEUE = 0.03;
 const QUIET_QUEUE_US = 750;
-const FOREIGN_EVIDENCE = 3;
-/** Competing flows look this often whether the others are gone, in microseconds. */
-const COMPETE_TEST_US = 10_000_000;
+const FOREIGN_EVIDENCE = 5;
+/**
+ * A competing flow that loses looks whether the others are gone, but not more often than this, in
+ * microseconds; twice as long after each test that was followed by competing again, up to the second one.
+ */
+const TEST_INTERVAL_US = 5_000_000;
+const TEST_INTERVAL_MAX_US = 20_000_000;
 /** A cruising flow that gave way for this share of its rate and still meets a queue competes. */
-const YIELD_MAX = 0.6;
+const YIELD_MAX = 0.7;
 /** The rate it remembers fades with this time constant, in microseconds. */
 const REFERENCE_DECAY_US = 30_000_000;
 /** Window kept after a loss beside others. Gentler than CUBIC's 0.7: the tests cost a part of the share. */
@@ -177,6 +181,8 @@ class Bbr implements CongestionController {
   private reducedAtUs = -Infinity;
   private maxQueueUs = 0;
   private quietRounds = 0;
+  private testedAtUs = 0;
+  private testIntervalUs = TEST_INTERVAL_US;
 
   constructor(datagramBytes: number, nowUs: number, randomFloat: () => number) {
     this.datagramBytes = datagramBytes;
@@ -608,6 +614,7 @@ class Bbr implements CongestionController {
   private endProbeRtt(sample: AckSample): void {
     const { nowUs } = sample;
     if (this.returnPhase === "compete") {
+      this.testedAtUs = nowUs;
       const queueUs = this.probeRttMinUs - this.minRttUs;
       if (queueUs > Math.max(0.15 * this.minRttUs, 2_000)) {
         this.enter("compete", 1, nowUs);
@@ -645,6 +652,12 @@ class Bbr implements CongestionController {
     this.curve.aimAt(this.windowBytes / this.datagramBytes);
     this.reducedAtUs = -Infinity;
     this.maxQueueUs = this.queueUs;
+    // Back again soon: the test had been wrong.
+    const isBackSoon = sample.nowUs - this.testedAtUs < 2 * TEST_INTERVAL_MAX_US && this.testedAtUs > 0;
+    this.testIntervalUs = isBackSoon
+      ? Math.min(2 * this.testIntervalUs, TEST_INTERVAL_MAX_US)
+      : TEST_INTERVAL_US;
+    this.testedAtUs = sample.nowUs;
     this.enter("compete", 1, sample.nowUs);
   }
 
@@ -659,7 +672,7 @@ class Bbr implements CongestionController {
     this.reducedAtUs = nowUs;
     const { datagramBytes } = this;
     // All senders see a full queue drop at about the same time: those of our kind drain together now.
-    if (nowUs - this.phaseStartUs > COMPETE_TEST_US) this.enterProbeRtt("compete", nowUs);
+    if (nowUs - this.testedAtUs > this.testIntervalUs) this.enterProbeRtt("compete", nowUs);
     this.windowBytes = this.curve.reduce(this.windowBytes / datagramBytes, COMPETE_BETA) * datagramBytes;
   }
 
@@ -680,7 +693,8 @@ class Bbr implements CongestionController {
       this.leaveCompete(sample.nowUs);
       return;
     }
-    if (sample.nowUs - this.phaseStartUs > 2 * COMPETE_TEST_US) this.enterProbeRtt("compete", sample.nowUs);
+    if (sample.nowUs - this.testedAtUs > 2 * TEST_INTERVAL_MAX_US)
+      this.enterProbeRtt("compete", sample.nowUs);
   }
 
   // --- What follows --------------------------------------------------------------------------------
