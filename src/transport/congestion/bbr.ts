@@ -46,6 +46,8 @@ const STARTUP_RTT_SAMPLES = 8;
 const STARTUP_RTT_GROWTH = 1.125;
 /** Startup: loss in a round beyond that of the rounds before that tells a full pipe. */
 const STARTUP_LOSS = 0.1;
+/** Packets that such a comparison needs on both sides. */
+const STARTUP_LOSS_PACKETS = 30;
 /** Startup with a queue: a little faster than what arrives, until that stops growing. */
 const STARTUP_CAREFUL_GAIN = 1.25;
 /** Least round-trip time is believed for so long, in microseconds. BBR §4.1 (MinRTTFilterLen). */
@@ -469,10 +471,15 @@ class Bbr implements CongestionController {
     }
     const lost = (sample.totalLostBytes - this.roundLost) / this.datagramBytes;
     const total = (sample.totalDeliveredBytes - this.roundDelivered) / this.datagramBytes + lost;
-    if (total < 20) return;
-    const usual = Math.max(this.startupLost / Math.max(this.startupTotal, 1), 0.01);
-    const chance = 3 * Math.sqrt((usual * (1 - usual)) / total);
-    if (lost / total > usual + chance + STARTUP_LOSS) this.hasStartupQueue = true;
+    if (this.isStartupLoss(lost, total)) this.hasStartupQueue = true;
+  }
+
+  /** Whether so much is lost in a round of startup that neither chance nor the rounds before explain it. */
+  private isStartupLoss(lost: number, total: number): boolean {
+    if (total < STARTUP_LOSS_PACKETS || this.startupTotal < STARTUP_LOSS_PACKETS) return false;
+    const usual = Math.max(this.startupLost / this.startupTotal, 0.01);
+    const chance = 3 * Math.sqrt(usual * (1 - usual) * (1 / total + 1 / this.startupTotal));
+    return lost / total > usual + chance + STARTUP_LOSS;
   }
 
   private updateStartup(sample: AckSample): void {
