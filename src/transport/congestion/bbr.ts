@@ -41,11 +41,15 @@ const DRAIN_GAIN = 0.5;
 const UP_GAIN = 1.25;
 const DOWN_GAIN = 0.75;
 const DOWN_GAIN_MAX = 0.9;
+/** Startup: bytes the window grows by for each one acknowledged, while no queue shows. Slow start has 1. */
+const STARTUP_GROWTH = 1.5;
 /** Startup: samples whose least one is looked at, and the growth of the round trip that tells a queue. RFC 9406 §4.3. */
 const STARTUP_RTT_SAMPLES = 8;
 const STARTUP_RTT_GROWTH = 1.125;
 /** Startup: loss in a round beyond that of the rounds before that tells a full pipe. */
 const STARTUP_LOSS = 0.1;
+/** Startup: rounds up to this share of the bandwidth found cannot have filled the pipe with what they sent. */
+const STARTUP_QUIET = 0.25;
 /** Packets that such a comparison needs on both sides. */
 const STARTUP_LOSS_PACKETS = 30;
 /** Startup with a queue: a little faster than what arrives, until that stops growing. */
@@ -135,6 +139,8 @@ class Bbr implements CongestionController {
   private fullBandwidthRounds = 0;
   private startupLost = 0;
   private startupTotal = 0;
+  /** Triples of bandwidth, packets lost and packets so far, one for each round of growth: a dozen at most. */
+  private readonly startupRounds: number[] = [];
 
   // Round trip.
   private minRttUs = Infinity;
@@ -246,6 +252,7 @@ class Bbr implements CongestionController {
     this.fullBandwidthRounds = 0;
     this.startupLost = 0;
     this.startupTotal = 0;
+    this.startupRounds.length = 0;
     this.hasStartupQueue = false;
     this.foreignEvidence = 0;
     this.observeFrom = Infinity;
@@ -492,6 +499,7 @@ class Bbr implements CongestionController {
       if (!this.hasStartupQueue) {
         this.startupLost += this.lastLossRate * this.lastTotal;
         this.startupTotal += this.lastTotal;
+        this.startupRounds.push(bandwidth, this.startupLost, this.startupTotal);
       }
       return;
     }
@@ -505,10 +513,21 @@ class Bbr implements CongestionController {
       !(hasLoss && this.fullBandwidthRounds >= 2)
     )
       return;
-    // Loss while bandwidth still doubled was not ours.
-    if (this.startupTotal >= 30) this.random.confirm(this.startupLost / this.startupTotal);
+    this.learnStartupLoss();
     this.cruiseRate = this.sendRate();
     this.enter("drain", DRAIN_GAIN, sample.nowUs);
+  }
+
+  /** Loss while we sent well below what the path turned out to carry was not ours. */
+  private learnStartupLoss(): void {
+    const { startupRounds } = this;
+    const quiet = this.bandwidthBytesPerSecond * STARTUP_QUIET;
+    let at = -1;
+    for (let i = 0; i < startupRounds.length && startupRounds[i] <= quiet; i += 3) at = i;
+    if (at >= 0 && startupRounds[at + 2] >= STARTUP_LOSS_PACKETS) {
+      this.random.confirm(startupRounds[at + 1] / startupRounds[at + 2]);
+    }
+    startupRounds.length = 0;
   }
 
   private enterCruise(nowUs: number): void {
@@ -761,8 +780,11 @@ class Bbr implements CongestionController {
         this.cwnd = target;
       } else {
         // As slow start: a sample of the rate lags behind a window that doubles.
-        if (!sample.rateIsAppLimited) this.cwnd += sample.ackedBytes;
-        this.pacingRate = Math.max(STARTUP_PACING_GAIN * rate, (2 * this.cwnd * 1e6) / sample.smoothedRttUs);
+        if (!sample.rateIsAppLimited) this.cwnd += STARTUP_GROWTH * sample.ackedBytes;
+        this.pacingRate = Math.max(
+          STARTUP_PACING_GAIN * rate,
+          ((1 + STARTUP_GROWTH) * this.cwnd * 1e6) / sample.smoothedRttUs,
+        );
       }
     } else {
       this.cruiseRate = Math.min(this.cruiseRate, rate);
