@@ -48,8 +48,8 @@ const STARTUP_RTT_SAMPLES = 8;
 const STARTUP_RTT_GROWTH = 1.125;
 /** Startup: loss in a round beyond that of the rounds before that tells a full pipe. */
 const STARTUP_LOSS = 0.1;
-/** Startup: rounds up to this share of the bandwidth found cannot have filled the pipe with what they sent. */
-const STARTUP_QUIET = 0.25;
+/** Startup: rounds paced below this share of the bandwidth found cannot have filled the pipe. */
+const STARTUP_QUIET = 0.8;
 /** Packets that such a comparison needs on both sides. */
 const STARTUP_LOSS_PACKETS = 30;
 /** Startup with a queue: a little faster than what arrives, until that stops growing. */
@@ -139,7 +139,10 @@ class Bbr implements CongestionController {
   private fullBandwidthRounds = 0;
   private startupLost = 0;
   private startupTotal = 0;
-  /** Triples of bandwidth, packets lost and packets so far, one for each round of growth: a dozen at most. */
+  /** Fastest pacing in this round and in the one before, whose packets' fate this round tells. */
+  private pacedNow = Infinity;
+  private pacedBefore = Infinity;
+  /** Triples of pacing rate, packets lost and packets, one for each round of growth: a dozen at most. */
   private readonly startupRounds: number[] = [];
 
   // Round trip.
@@ -253,6 +256,8 @@ class Bbr implements CongestionController {
     this.startupLost = 0;
     this.startupTotal = 0;
     this.startupRounds.length = 0;
+    this.pacedNow = Infinity;
+    this.pacedBefore = Infinity;
     this.hasStartupQueue = false;
     this.foreignEvidence = 0;
     this.observeFrom = Infinity;
@@ -429,7 +434,12 @@ class Bbr implements CongestionController {
     switch (this.phase) {
       case "startup":
         if (!this.hasStartupQueue) this.watchStartup(sample);
-        if (this.isRoundStart) this.updateStartup(sample);
+        if (this.isRoundStart) {
+          this.updateStartup(sample);
+          this.pacedBefore = this.pacedNow;
+          this.pacedNow = 0;
+        }
+        this.pacedNow = Math.max(this.pacedNow, this.pacingRate);
         break;
       case "drain":
         if (sample.bytesInFlight <= bdp || this.roundsInPhase > 4) this.enterCruise(nowUs);
@@ -499,7 +509,7 @@ class Bbr implements CongestionController {
       if (!this.hasStartupQueue) {
         this.startupLost += this.lastLossRate * this.lastTotal;
         this.startupTotal += this.lastTotal;
-        this.startupRounds.push(bandwidth, this.startupLost, this.startupTotal);
+        this.startupRounds.push(this.pacedBefore, this.lastLossRate * this.lastTotal, this.lastTotal);
       }
       return;
     }
@@ -522,11 +532,14 @@ class Bbr implements CongestionController {
   private learnStartupLoss(): void {
     const { startupRounds } = this;
     const quiet = this.bandwidthBytesPerSecond * STARTUP_QUIET;
-    let at = -1;
-    for (let i = 0; i < startupRounds.length && startupRounds[i] <= quiet; i += 3) at = i;
-    if (at >= 0 && startupRounds[at + 2] >= STARTUP_LOSS_PACKETS) {
-      this.random.confirm(startupRounds[at + 1] / startupRounds[at + 2]);
+    let lost = 0;
+    let total = 0;
+    for (let i = 0; i < startupRounds.length; i += 3) {
+      if (startupRounds[i] > quiet) continue;
+      lost += startupRounds[i + 1];
+      total += startupRounds[i + 2];
     }
+    if (total >= STARTUP_LOSS_PACKETS) this.random.confirm(lost / total);
     startupRounds.length = 0;
   }
 
