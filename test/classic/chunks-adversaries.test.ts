@@ -251,11 +251,14 @@ test("too large, too many, disk full: no acknowledgement, no file, and the serve
   expect(full.outcome).toMatchObject({ result: "failed", error: { code: "PEER_GONE" } });
   expect(store.files.has("full")).toBe(false);
   expect(store.openSinks).toBe(0);
-  for (let i = 0; i < 5; i++)
+  server.takeEvents();
+  for (let i = 0; i < 1_000; i++)
     server.handleDatagram(Buffer.from("s | 0 | a | 5"), `192.0.2.4:${i}`, world.nowUs);
   const answers: string[] = [];
   for (let one; (one = server.pollTransmit()) !== undefined;) answers.push(one.to);
   expect(answers).toEqual(["192.0.2.4:0", "192.0.2.4:1"]);
+  // 999 refusals with the one before: the first 8, then 16, 32, 64, 128, 256 and 512. No flood of events.
+  expect(server.takeEvents().filter((event) => event.type === "session-refused")).toHaveLength(7 + 6);
 });
 
 test("the buffer size decides the chunks: digits of the number count too", () => {

@@ -34,6 +34,9 @@ const HOLD_MAX_US = 60_000_000;
 /** File bytes between two progress events. */
 const PROGRESS_BYTES = 256 * 1024;
 
+/** Refusals told one by one before only powers of two are. */
+const REFUSALS_TOLD = 8;
+
 /** Settings of a chunks server. */
 export interface ChunksServerOptions {
   readonly edition: ChunksEdition;
@@ -84,6 +87,7 @@ export class ChunksServer implements ClassicMachine {
   private readonly sessions = new Map<PeerAddress, Session>();
   private readonly outbox = new Outbox();
   private ignoredDatagrams = 0;
+  private refusedStarts = 0;
   /** The first transfer that ended, kept until its session has been held. */
   private first: { readonly session: Session; readonly outcome: ClassicOutcome } | undefined;
 
@@ -269,13 +273,17 @@ export class ChunksServer implements ClassicMachine {
     return safeName(`${stem}${ending === "" ? "" : `.${safeName(ending, "")}`}`);
   }
 
+  /** Tells about the first refusals one by one, then at counts 16, 32, 64 …, as `ignore` does. */
   private refuse(start: StartMessage, from: PeerAddress, reason: string): void {
+    const count = ++this.refusedStarts;
+    if (count > REFUSALS_TOLD && (count & (count - 1)) !== 0) return;
     this.outbox.emit({
       type: "session-refused",
       peer: from,
       name: safeName(start.name),
       totalBytes: start.sizeBytes,
       reason,
+      facts: { refusedStarts: count },
     });
   }
 
