@@ -399,6 +399,11 @@ export class TcplikeClient implements ClassicMachine {
 
   /** With a digest the server has compared; without one, what looked odd on the way leaves a doubt. */
   private succeed(): void {
+    this.outbox.emit({
+      type: "file-completed",
+      peer: this.options.server,
+      doneBytes: this.options.input.length,
+    });
     if (this.doubt === undefined || this.options.digest !== undefined) this.finish({ result: "complete" });
     else {
       const reason = `${this.doubt}, and an original server may then lose data without a sign: look at its file`;

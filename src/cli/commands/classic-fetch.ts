@@ -1,12 +1,14 @@
 /** `godwit classic fetch`: pull of a file in datagrams of 2048 bytes, the last one shorter. docs/classic/fetch.md */
-import { createHash } from "node:crypto";
-import { Command } from "commander";
-import type { ClassicOutcome } from "../../classic/machine.ts";
+import { createHash, randomInt } from "node:crypto";
+import { Command, Option } from "commander";
+import { GodwitError } from "../../base/errors.ts";
+import type { ByteSource, ClassicMachine, ClassicOutcome } from "../../classic/machine.ts";
 import { sha256Argument } from "./classic-files.ts";
 import {
   addCommonOptions,
   bytesArgument,
   portArgument,
+  probabilityArgument,
   remotePortArgument,
   runClassic,
   secondsArgument,
@@ -23,6 +25,8 @@ interface ServerOptions extends ClassicCommonOptions {
   readonly silentMissing?: boolean;
   readonly unterminated?: boolean;
   readonly once?: boolean;
+  readonly edition: "lab" | "yatfs";
+  readonly loss: number;
 }
 
 interface ClientOptions extends ClassicCommonOptions {
@@ -33,7 +37,15 @@ interface ClientOptions extends ClassicCommonOptions {
   readonly keepExisting?: boolean;
   readonly digest?: boolean;
   readonly expectSha256?: string;
+  readonly edition: "lab" | "yatfs";
+  readonly chunk: number;
+  readonly fixedChunks?: boolean;
 }
+
+const edition = (): Option =>
+  new Option("--edition <name>", "lab: the exercise; yatfs: its reliable sibling, which asks piece by piece")
+    .choices(["lab", "yatfs"])
+    .default("lab");
 
 /** The command with its two roles. */
 export function fetchCommand(): Command {
@@ -49,7 +61,14 @@ export function fetchCommand(): Command {
     .option("--pause <seconds>", "pause between two bursts of 32 datagrams (default: 0.002)", secondsArgument)
     .option("--silent-missing", "say nothing about a missing file instead of sending an empty datagram")
     .option("--unterminated", "send no empty last datagram, like servers that never end some files")
-    .option("--once", "end after one request, with that transfer's exit status")
+    .option("--once", "end after one request, with that transfer's exit status (lab)")
+    .addOption(edition())
+    .option(
+      "--loss <probability>",
+      "share of requests left unanswered (yatfs; the original: 0.2)",
+      probabilityArgument,
+      0,
+    )
     .action(runServer);
   const client = fetch
     .command("client")
@@ -69,6 +88,14 @@ export function fetchCommand(): Command {
       (text) => wholeNumber(text, 1, 1_000, "a number of attempts"),
       3,
     )
+    .addOption(edition())
+    .option(
+      "--chunk <bytes>",
+      "largest piece to ask for (yatfs)",
+      (text) => wholeNumber(text, 16, 65_000, "a piece"),
+      1_024,
+    )
+    .option("--fixed-chunks", "always ask for pieces of that size, as the original does (yatfs)")
     .option("--max-size <bytes>", "largest file to accept (default: 16G)", bytesArgument, MAX_SIZE_BYTES)
     .option("--keep-existing", "refuse to replace LOCAL")
     .option("--digest", "print the SHA-256 of the file")
@@ -88,14 +115,24 @@ async function runServer(port: number, directory: string, options: ServerOptions
       import("../../node/classic/datagram-runner.ts"),
     ]);
     files.checkDirectory(directory);
-    const machine = new FetchServer({
-      open: (name) => openServedFile(directory, name),
-      createHash: () => createHash("sha256"),
-      isSilentWhenMissing: options.silentMissing === true,
-      isUnterminated: options.unterminated === true,
-      isOnce: options.once === true,
-      ...(options.pause === undefined ? {} : { pauseUs: options.pause }),
-    });
+    const open = (name: string): ByteSource => openServedFile(directory, name);
+    const makeYatfs = async (): Promise<ClassicMachine> => {
+      if (options.once)
+        throw new GodwitError("USAGE", "--once needs --edition lab: yatfs has no transfers to count");
+      const { YatfsServer } = await import("../../classic/fetch/yatfs-server.ts");
+      const random = (): number => randomInt(2 ** 32) / 2 ** 32;
+      return new YatfsServer({ open, lossProbability: options.loss, random });
+    };
+    const makeLab = (): ClassicMachine =>
+      new FetchServer({
+        open,
+        createHash: () => createHash("sha256"),
+        isSilentWhenMissing: options.silentMissing === true,
+        isUnterminated: options.unterminated === true,
+        isOnce: options.once === true,
+        ...(options.pause === undefined ? {} : { pauseUs: options.pause }),
+      });
+    const machine = options.edition === "yatfs" ? await makeYatfs() : makeLab();
     return runDatagramMachine(machine, {
       binding: { port, ...(options.bind === undefined ? {} : { host: options.bind }) },
       signal: run.signal,
@@ -128,18 +165,30 @@ async function runClient(
     const server = await runner.resolvePeer(host, port);
     const once = async (): Promise<ClassicOutcome> => {
       const sink = openByteSink(local, files.sinkOptions(options, run));
-      const machine = new FetchClient(
-        {
-          server,
-          name: remote,
-          sink,
-          limitBytes: options.maxSize,
-          ...(options.idle === undefined ? {} : { silenceUs: options.idle }),
-          ...(options.verify === true ? { createHash: () => createHash("sha256") } : {}),
-        },
-        runner.monotonicUs(),
-      );
+      const makeYatfs = async (): Promise<ClassicMachine> => {
+        if (options.verify) throw new GodwitError("USAGE", "--verify needs --edition lab");
+        const { YatfsClient } = await import("../../classic/fetch/yatfs-client.ts");
+        const { chunk: chunkBytes, maxSize: limitBytes } = options;
+        const isFixedSize = options.fixedChunks === true;
+        return new YatfsClient(
+          { server, name: remote, sink, chunkBytes, limitBytes, isFixedSize },
+          runner.monotonicUs(),
+        );
+      };
+      const makeLab = (): ClassicMachine =>
+        new FetchClient(
+          {
+            server,
+            name: remote,
+            sink,
+            limitBytes: options.maxSize,
+            ...(options.idle === undefined ? {} : { silenceUs: options.idle }),
+            ...(options.verify === true ? { createHash: () => createHash("sha256") } : {}),
+          },
+          runner.monotonicUs(),
+        );
       try {
+        const machine = options.edition === "yatfs" ? await makeYatfs() : makeLab();
         // A new port each time, so that late datagrams of one try do not get into the next.
         return await runner.runDatagramMachine(machine, {
           binding: runner.localBinding([server]),
@@ -157,7 +206,8 @@ async function runClient(
     for (let attempt = 1; ; attempt++) {
       const outcome = await once();
       const code = outcome.result === "failed" ? outcome.error.code : undefined;
-      const isWorthAnother = code === "NOT_FOUND" || code === "VERIFICATION_FAILED";
+      const isWorthAnother =
+        options.edition === "lab" && (code === "NOT_FOUND" || code === "VERIFICATION_FAILED");
       if (!isWorthAnother || attempt >= options.attempts || run.signal.aborted) return outcome;
       run.note(
         `attempt ${attempt} of ${options.attempts}: ${outcome.result === "failed" ? outcome.error.message : ""}`,

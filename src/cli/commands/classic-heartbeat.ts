@@ -1,9 +1,10 @@
 /** `godwit classic heartbeat`: the UDP pinger with sequence numbers, and its server. */
 import { randomInt } from "node:crypto";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import {
   addCommonOptions,
   portArgument,
+  probabilityArgument,
   remotePortArgument,
   runClassic,
   secondsArgument,
@@ -37,7 +38,7 @@ export function heartbeatCommand(): Command {
     .option(
       "--loss <probability>",
       "share of pings left unanswered (the course's server: 0.3636)",
-      probability,
+      probabilityArgument,
       0,
     )
     .action(runServer);
@@ -101,10 +102,4 @@ async function runClient(host: string, port: number, options: ClientOptions): Pr
       onEvent: run.handleEvent,
     });
   });
-}
-
-function probability(text: string): number {
-  const value = /^(0|1|0?\.\d{1,9}|1\.0+)$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError("a number from 0 to 1.");
-  return value;
 }

@@ -251,3 +251,10 @@ export function hostPortArgument(text: string): { readonly host: string; readonl
   if (match === null) throw new InvalidArgumentError("HOST:PORT or [IPV6]:PORT.");
   return { host: match[1] ?? match[2], port: remotePortArgument(match[3]) };
 }
+
+/** Parses a probability in [0, 1]. */
+export function probabilityArgument(text: string): number {
+  const value = /^(0|1|0?\.\d{1,9}|1\.0+)$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError("a number from 0 to 1.");
+  return value;
+}

@@ -142,6 +142,7 @@ async function withLog<Result>(
   try {
     return await body((event) => {
       if (event.type === "progress") run.totals.bytes = event.doneBytes ?? 0;
+      if (event.type === "file-completed") run.totals.files = 1;
       const { line, ...rest } = event;
       if (log === undefined) run.handleEvent(event);
       else {
