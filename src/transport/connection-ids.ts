@@ -71,7 +71,6 @@ export class RemoteConnectionIds {
   private active: NumberedId[];
   private retirePriorTo = 0;
   private readonly limit: number;
-  private largestSequence = 0;
   private readonly retiring: number[] = [];
 
   /** @param first - The peer's id from the handshake; it has sequence 0. @param limit - Ids we keep. */
@@ -103,16 +102,14 @@ export class RemoteConnectionIds {
         throw new GodwitError("PROTOCOL_VIOLATION", "the peer gave two connection ids one number");
       return;
     }
-    // A sequence below the largest that is not active was retired: a late copy of its frame.
-    if (sequence <= this.largestSequence && sequence < this.active[0].sequence) return;
     if (retirePriorTo > this.retirePriorTo) this.retirePriorTo = retirePriorTo;
-    if (sequence < this.retirePriorTo) {
-      this.retire(sequence);
+    // Retired already, or overtaken by its own retirement: to be retired twice does no harm.
+    if (sequence < this.retirePriorTo || sequence < this.active[0].sequence) {
+      this.retiring.push(sequence);
       return;
     }
     this.active.push({ sequence, id: bytes.slice(at, at + CONNECTION_ID_BYTES) });
     this.active.sort((a, b) => a.sequence - b.sequence);
-    this.largestSequence = Math.max(this.largestSequence, sequence);
     while (this.active.length > 1 && this.active[0].sequence < this.retirePriorTo) this.next();
     if (this.active.length > this.limit)
       throw new GodwitError("PROTOCOL_VIOLATION", "the peer gave more connection ids than allowed");
@@ -121,14 +118,7 @@ export class RemoteConnectionIds {
   /** Retires the present id and takes the next one. Does nothing when there is no spare. */
   next(): void {
     if (this.active.length < 2) return;
-    this.retire(this.active[0].sequence);
+    this.retiring.push(this.active[0].sequence);
     this.active.shift();
-  }
-
-  private retire(sequence: number): void {
-    this.retiring.push(sequence);
-    // RFC 9000 §5.1.2: a peer that makes us retire without end is cut off.
-    if (this.retiring.length > 2 * this.limit)
-      throw new GodwitError("PROTOCOL_VIOLATION", "the peer makes us retire connection ids without end");
   }
 }

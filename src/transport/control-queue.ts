@@ -2,6 +2,7 @@
  * Control frames that wait to be sent: kept as facts ("announce this limit"), not as bytes, so that a
  * lost one is sent again with the value that is true then. RFC 9000 §13.3.
  */
+import { GodwitError } from "../base/errors.ts";
 import { FORCED_REPLIES_PENDING } from "../base/limits.ts";
 import {
   ackFrequencyBytes,
@@ -88,9 +89,15 @@ export class ControlQueue {
     for (const sequence of sequences) this.newIds.add(sequence);
   }
 
-  /** Gives ids of the peer back. */
+  /**
+   * Gives ids of the peer back. RFC 9000 §5.1.2 asks for a bound.
+   *
+   * @throws GodwitError PROTOCOL_VIOLATION when the peer makes us retire without end.
+   */
   addRetiredConnectionIds(sequences: readonly number[]): void {
     for (const sequence of sequences) this.retiredIds.add(sequence);
+    if (this.retiredIds.size > FORCED_REPLIES_PENDING)
+      throw new GodwitError("PROTOCOL_VIOLATION", "the peer makes us retire connection ids without end");
   }
 
   /** Asks the peer for another rhythm of acknowledgements. */

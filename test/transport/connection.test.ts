@@ -177,3 +177,67 @@ describe("a bad path", () => {
     expect(pair.responder.connection.closeReason?.code).toBe("IDLE_TIMEOUT");
   });
 });
+
+describe("path MTU, RFC 8899", () => {
+  const path = { rateBytesPerSecond: 2_500_000, delayUs: 10_000, queueBytes: 2_000_000 };
+
+  test("finds what the path carries, up to the limit of both sides", () => {
+    const found = (mtuBytes: number, limit: number, peerLimit = 65_507): number => {
+      const pair = new Pair({
+        limit,
+        forward: { ...path, mtuBytes },
+        backward: path,
+        responder: { maxDatagramBytes: peerLimit },
+      });
+      pair.send(1, patternBytes(1, 2 * MEBIBYTE));
+      pair.runUntil(() => pair.initiator.source.isDelivered, 20_000);
+      expect(pair.responder.sink.isComplete(1)).toBe(true);
+      return pair.initiator.connection.statistics(pair.world.nowUs).datagramBytes;
+    };
+    expect(found(1_500, 1_452)).toBe(1_452);
+    expect(found(0, 8_952)).toBe(8_952);
+    expect(found(0, 65_507)).toBe(65_507);
+    expect(found(0, 65_507, 4_000)).toBe(4_000);
+    // The search ends within 16 bytes of the truth.
+    const narrow = found(1_380, 1_452);
+    expect(narrow).toBeGreaterThan(1_380 - 16);
+    expect(narrow).toBeLessThanOrEqual(1_380);
+    expect(found(1_200, 1_452)).toBe(1_200);
+  });
+
+  test("a path that shrinks mid-transfer is noticed within 5 s", () => {
+    const pair = new Pair({ limit: 1_452, forward: path });
+    const bytes = patternBytes(1, 4 * MEBIBYTE);
+    pair.send(1, bytes);
+    pair.world.runFor(500_000);
+    expect(pair.initiator.connection.statistics(pair.world.nowUs).datagramBytes).toBe(1_452);
+    pair.forward.configure({ mtuBytes: 1_300 });
+    const isSmaller = (): boolean =>
+      pair.initiator.connection.statistics(pair.world.nowUs).datagramBytes <= 1_300;
+    expect(pair.runUntil(isSmaller, 20_000)).toBeLessThan(5_000);
+    expect(pair.runUntil(() => pair.initiator.source.isDelivered, 20_000)).toBeLessThan(10_000);
+    expect(pair.responder.sink.holds(1, bytes)).toBe(true);
+  });
+
+  test("plain loss, however heavy, is not taken for a smaller path", () => {
+    const pair = new Pair({ seed: 3, limit: 1_452, forward: { ...path, lossProbability: 0.3 } });
+    pair.send(1, patternBytes(1, 3 * MEBIBYTE));
+    pair.runUntil(() => pair.initiator.source.isDelivered, 60_000);
+    const changes = pair.initiator.connection.takeEvents().filter(({ type }) => type === "path-mtu-changed");
+    expect(changes.filter((change) => "reason" in change && change.reason === "black-hole")).toEqual([]);
+  });
+});
+
+describe("wake after sleep", () => {
+  test("a process that stood still for 20 s goes on where it was", () => {
+    const pair = new Pair({ seed: 4, forward: { rateBytesPerSecond: 2_500_000, delayUs: 10_000 } });
+    const bytes = patternBytes(1, 4 * MEBIBYTE);
+    pair.send(1, bytes);
+    pair.world.runFor(500_000);
+    pair.responder.host.pause(20_000_000);
+    pair.world.runFor(20_000_000);
+    // 1.3 s of data are left; the sender probes at least once a second.
+    expect(pair.runUntil(() => pair.initiator.source.isDelivered, 20_000)).toBeLessThan(4_000);
+    expect(pair.responder.sink.holds(1, bytes)).toBe(true);
+  });
+});

@@ -349,6 +349,8 @@ export class Recovery {
       packets.flags[row] = SILENT;
       return;
     }
+    // What was in flight when the application paused may have been lost since: then the pause is over sooner.
+    this.appLimitedUntil = Math.min(this.appLimitedUntil, this.totalDelivered + this.inFlight);
     this.inFlight += sizeBytes;
     packets.flags[row] =
       OUTSTANDING |
@@ -674,7 +676,14 @@ export class Recovery {
 
   /** Time from the latest ack-eliciting packet to the next probe. RFC 9002 §6.2.1, RFC 8985 §7.2. */
   private probeIntervalUs(): number {
-    const baseUs = Math.min(this.probeTimeoutUs, PROBE_BASE_MAX_US);
+    // A round trip measured across a sleep of the peer says nothing about the path: no longer than the
+    // usual longest pause, unless even the least round trip is longer.
+    const leastUs = 2 * this.rtt.minUs + this.maxAckDelayUs;
+    const baseUs = Math.min(
+      this.probeTimeoutUs,
+      PROBE_BASE_MAX_US,
+      this.rtt.hasSample ? Math.max(this.maxProbeIntervalUs, leastUs) : Infinity,
+    );
     const count = this.probeTimeoutCount;
     if (count === 0) {
       // RFC 8985 §7.2: a tail probe after two round trips, where the variation would wait longer.
