@@ -15,7 +15,7 @@ export const SERVER = "192.0.2.1:7000";
 export const CLIENT = "192.0.2.2:50000";
 
 /** Both ends of one transfer between `SERVER` and `CLIENT`. */
-export interface ClassicPair {
+interface ClassicPair {
   readonly server: ClassicMachine;
   readonly client: ClassicMachine;
   /** What was published under a final name at the receiving end, `undefined` if nothing was. */

@@ -26,7 +26,7 @@ import type { ChunksMessage, Separator } from "./message.ts";
  * How long a finished session goes on answering after its last message. The original stops at once,
  * so that a lost last acknowledgement is never repaired; its client tries for 2.5 s.
  */
-export const HOLD_US = 5_000_000;
+const HOLD_US = 5_000_000;
 
 /** How long a finished session goes on answering altogether, whatever it still hears. */
 const HOLD_MAX_US = 60_000_000;

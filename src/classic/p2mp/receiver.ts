@@ -23,13 +23,13 @@ import { printedSequence } from "./wire.ts";
 import type { P2mpEncoding, P2mpMessage } from "./wire.ts";
 
 /** Silence that ends a file of unknown size. The original waits 600 s and then fails. */
-export const IDLE_US = 60_000_000;
+const IDLE_US = 60_000_000;
 
 /**
  * Silence that ends a file whose end is known or very likely: 50 timer periods of the sender, in
  * which repeated packets are still acknowledged.
  */
-export const LINGER_US = 5_000_000;
+const LINGER_US = 5_000_000;
 
 /** Silence before a stop by the user from which on the sender counts as done: ten of its timer periods. */
 const QUIET_US = 1_000_000;

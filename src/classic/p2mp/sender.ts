@@ -21,7 +21,7 @@ import type { P2mpEncoding } from "./wire.ts";
 export const RETRY_US = 100_000;
 
 /** Silence after which a receiver is given up; the original tries for ever. */
-export const GIVE_UP_US = 60_000_000;
+const GIVE_UP_US = 60_000_000;
 
 /** Timer periods with an acknowledgement above ours before a receiver counts as one with an earlier file. */
 const AHEAD_PERIODS = 3;

@@ -13,13 +13,13 @@ export { addCommonOptions } from "../options.ts";
 export type { CommonOptions as ClassicCommonOptions } from "../options.ts";
 
 /** Exit status of `probably-complete`: everything but a last confirmation that the wire lacks or that never came. */
-export const PROBABLY_COMPLETE_EXIT = 12;
+const PROBABLY_COMPLETE_EXIT = 12;
 
 /** Progress is drawn at most this often, in milliseconds. */
 const PROGRESS_EVERY_MS = 100;
 
 /** Numbers for the result line. */
-export interface ClassicTotals {
+interface ClassicTotals {
   files: number;
   bytes: number;
 }
@@ -86,7 +86,7 @@ export async function runClassic(
 }
 
 /** The exit status of an outcome: 0, 12, or the failure's own (docs/classic/README.md). */
-export function classicExit(outcome: ClassicOutcome): number {
+function classicExit(outcome: ClassicOutcome): number {
   if (outcome.result === "complete") return 0;
   return outcome.result === "failed" ? outcome.error.exit : PROBABLY_COMPLETE_EXIT;
 }

@@ -47,7 +47,7 @@ export function formatPeer(host: string, port: number): PeerAddress {
 }
 
 /** Splits what `formatPeer` made. */
-export function parsePeer(peer: PeerAddress): { readonly host: string; readonly port: number } {
+function parsePeer(peer: PeerAddress): { readonly host: string; readonly port: number } {
   const colon = peer.lastIndexOf(":");
   return { host: peer.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(peer.slice(colon + 1)) };
 }
