@@ -50,6 +50,8 @@ export class Scene {
         GODWIT_HOME: this.path(`home-${who}`),
         ...options.environment,
       },
+      ...(options.uid === undefined ? {} : { uid: options.uid }),
+      ...(options.gid === undefined ? {} : { gid: options.gid }),
       stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     });
     this.running.add(child);
@@ -130,4 +132,7 @@ export interface StartOptions {
   /** Killed after this long: a hang is a failure, not a wait. */
   readonly limitMs?: number;
   readonly nodeArguments?: readonly string[];
+  /** Runs as another user; only root can. */
+  readonly uid?: number;
+  readonly gid?: number;
 }
