@@ -6,6 +6,8 @@
  */
 export { send, type PushOptions, type SendOptions, type StreamSource } from "./api/send.ts";
 export { get, type GetOptions } from "./api/get.ts";
+export { list, type Entry } from "./api/list.ts";
+export type { ByteSink, ByteStream } from "./api/pipe.ts";
 export { ping, type PingOptions, type PingResult } from "./api/ping.ts";
 export {
   serve,

@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { GodwitError } from "../base/errors.ts";
 import type { DialOptions } from "./options.ts";
+import { drainPipe, type ByteSink } from "./pipe.ts";
 import { runSession } from "./run-session.ts";
 import { engineOptions, type PushOptions } from "./send.ts";
 import { parseTarget } from "./target.ts";
@@ -9,8 +10,11 @@ import { startTransfer, type Transfer } from "./transfer.ts";
 
 /** Options of `get`. */
 export interface GetOptions extends DialOptions, PushOptions {
-  /** Directory to put everything into; made when it is missing. Default: the current one. */
-  readonly into?: string | undefined;
+  /**
+   * Directory to put everything into, made when it is missing; or a stream for the verified bytes of
+   * one file, which is not closed. Default: the current directory.
+   */
+  readonly into?: string | ByteSink | undefined;
 }
 
 /**
@@ -26,12 +30,23 @@ export function get(from: string | readonly string[], options: GetOptions = {}):
     if (targets.some(({ address }) => address !== target.address)) {
       throw new GodwitError("USAGE", "one get talks to one machine; run one for each");
     }
+    const { into } = options;
+    const paths = targets.map(({ path }) => path.replace(/\/+$/, ""));
+    if (typeof into === "object") {
+      const [path, ...others] = paths;
+      if (path === undefined || path === "" || others.length > 0) {
+        throw new GodwitError("USAGE", "a stream takes one file: name it as HOST/PATH");
+      }
+      return await runSession(target, { mode: "pull-pipe", path }, options, context, (...session) =>
+        drainPipe(into, ...session),
+      );
+    }
     return await runSession(
       target,
       {
         mode: "pull",
-        paths: targets.map(({ path }) => path.replace(/\/+$/, "")),
-        into: resolve(options.into ?? "."),
+        paths,
+        into: resolve(into ?? "."),
         options: engineOptions(options),
         rules: options.rules ?? [],
       },

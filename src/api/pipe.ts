@@ -1,6 +1,10 @@
 /** Streams into and out of a transfer, with bounded memory on both sides. */
-import type { Readable } from "node:stream";
-import type { ReadableStream as WebReadableStream } from "node:stream/web";
+import { once } from "node:events";
+import type { Readable, Writable } from "node:stream";
+import type {
+  ReadableStream as WebReadableStream,
+  WritableStream as WebWritableStream,
+} from "node:stream/web";
 import { monotonicNowUs } from "../node/clock.ts";
 import type { Host } from "../node/host.ts";
 import type { Connection } from "../transport/connection.ts";
@@ -53,5 +57,65 @@ export function feedPipe(
   return () => {
     isEnded = true;
     void iterator.return?.(undefined);
+  };
+}
+
+/** Where bytes may go. */
+export type ByteSink = Writable | WebWritableStream<Uint8Array>;
+
+/**
+ * Drains a session's verified bytes into a stream, in order, no faster than it takes them. When the
+ * stream fails the transfer is cancelled. Returns a function that stops.
+ */
+export function drainPipe(
+  sink: ByteSink,
+  session: ClientSession,
+  host: Host,
+  connection: Connection,
+): () => void {
+  const write = writerOf(sink);
+  let isWriting = false;
+  let isStopped = false;
+  const pump = async (): Promise<void> => {
+    for (;;) {
+      const bytes = isStopped ? undefined : session.takePipeBytes(monotonicNowUs());
+      if (bytes === undefined) break;
+      host.wake();
+      await write(bytes);
+    }
+    isWriting = false;
+  };
+  host.eachTurn(connection, (nowUs) => {
+    if (isWriting || isStopped) return;
+    isWriting = true;
+    pump().catch((error: unknown) => {
+      isStopped = true;
+      const text = error instanceof Error ? error.message : String(error);
+      session.cancel("DESTINATION_UNWRITABLE", `the stream to write to failed: ${text}`, nowUs);
+      host.wake();
+    });
+  });
+  return () => {
+    isStopped = true;
+  };
+}
+
+/** A function that writes bytes and resolves when the stream wants more. */
+function writerOf(sink: ByteSink): (bytes: Uint8Array) => Promise<void> {
+  if (!("getWriter" in sink)) {
+    let failure: Error | undefined;
+    sink.on("error", (error: Error) => {
+      failure = error;
+    });
+    return async (bytes) => {
+      if (failure !== undefined) throw failure;
+      if (!sink.write(bytes)) await Promise.race([once(sink, "drain"), once(sink, "close")]);
+      if (failure !== undefined) throw failure;
+    };
+  }
+  const writer = sink.getWriter();
+  return async (bytes) => {
+    await writer.ready;
+    await writer.write(bytes);
   };
 }

@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly loa
   },
   send: { summary: "push files and trees to a machine", load: () => import("./commands/send.ts") },
   get: { summary: "pull files and trees", load: () => import("./commands/get.ts") },
+  ls: { summary: "list what a peer hands out", load: () => import("./commands/ls.ts") },
   ping: {
     summary: "authenticated round-trip times and path facts",
     load: () => import("./commands/ping.ts"),

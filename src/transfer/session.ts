@@ -192,7 +192,9 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
    */
   cancel(code: ErrorCode, text: string, nowUs: number): void {
     this.nowUs = nowUs;
-    this.end(code, text);
+    // What was said to be durable is: a cancellation that comes after the last word changes nothing.
+    if (this.ending === undefined && this.isOverForPeer) this.end(undefined, "");
+    else this.end(code, text);
     this.settle();
   }
 

@@ -36,6 +36,11 @@ async function serve(...more: string[]): Promise<void> {
   port = (await server.event("listening"))["port"] as number;
 }
 
+async function listening(): Promise<{ fingerprint: string }> {
+  if (server === undefined) throw new Error("no server was started");
+  return (await server.event("listening")) as unknown as { fingerprint: string };
+}
+
 const at = (path = ""): string => `127.0.0.1:${port}${path}`;
 const send = (...args: string[]): Promise<Ended> => scene.run("client", ["send", ...args]);
 
@@ -221,7 +226,7 @@ describe("trust", () => {
     await serve("--open");
     writeFileSync(scene.path("a"), "a");
     const unknown = await send("a", "--to", at());
-    const { fingerprint } = (await server?.event("listening")) as unknown as { fingerprint: string };
+    const { fingerprint } = await listening();
     expect(said(unknown, fingerprint)).toEqual([7, fingerprint]);
     const wrong = await send("a", "--to", at(), "--pin", "ABCD-EFGH-IJKL-MNOP-QRST-UVWX-YZ23-4567");
     expect([wrong.status, wrong.stderr.includes(fingerprint)]).toEqual([7, true]);
@@ -233,7 +238,7 @@ describe("trust", () => {
     await serve("--open");
     writeFileSync(scene.path("a"), "a");
     expect((await send("a", "--to", at(), "--accept-new")).status).toBe(0);
-    const { fingerprint: before } = (await server?.event("listening")) as unknown as { fingerprint: string };
+    const { fingerprint: before } = await listening();
     server?.child.kill("SIGKILL");
     await server?.ended;
     server = scene.start("impostor", ["serve", "inbox", "--listen", at(), "--open", "--json"]);

@@ -1,6 +1,7 @@
 /** `godwit get`: pull files and trees. */
 import { Command } from "commander";
 import { get, type GetOptions } from "../../api/get.ts";
+import { GodwitError } from "../../base/errors.ts";
 import { dialAsking } from "../ask-trust.ts";
 import { follow, reportFailure, resultEvent } from "../follow.ts";
 import {
@@ -26,7 +27,11 @@ export function command(): Command {
       "Pull files and trees. Ends with status 0 only when every file is verified, flushed and named here.",
     )
     .argument("<from...>", "HOST[:PORT]/PATH or @name/PATH; several of one machine")
-    .option("--into <dir>", "directory to put everything into; made when missing", ".");
+    .option(
+      "--into <dir>",
+      "directory to put everything into, made when missing; - writes one file to standard output",
+      ".",
+    );
   return addCommonOptions(addNetworkOptions(addTrustOptions(addTreeOptions(base)))).action(run);
 }
 
@@ -35,10 +40,13 @@ async function run(from: string[], flags: GetFlags): Promise<void> {
   const signals = watchSignals();
   const startedAt = performance.now();
   try {
+    if (flags.into === "-" && flags.json === true) {
+      throw new GodwitError("USAGE", "--json and --into - both want standard output; choose one");
+    }
     const options: GetOptions = {
       ...dialOptions(flags, signals.signal),
       ...treeOptions(flags),
-      into: flags.into,
+      into: flags.into === "-" ? process.stdout : flags.into,
     };
     const result = await dialAsking(options, output, (trusted) =>
       follow(get(from, { ...options, ...trusted }), output, "received", flags.stats === true),
