@@ -21,6 +21,7 @@ const { values } = parseArgs({
     scenario: { type: "string", default: "transfer" },
     plan: { type: "string" },
     workers: { type: "string", default: String(Math.min(2, availableParallelism())) },
+    "stop-at-failure": { type: "boolean", default: false },
     "print-plan": { type: "boolean", default: false },
   },
 });
@@ -36,7 +37,11 @@ if (scenario === undefined) {
 /** Runs seeds `from`, `from + step`, … below `end` in this process. */
 async function work(from, end, step) {
   const environment = await loadSimEnvironment();
-  for (let seed = from; seed < end; seed += step) process.send(runSeed(scenario, seed, environment));
+  for (let seed = from; seed < end; seed += step) {
+    const result = runSeed(scenario, seed, environment);
+    process.send(result);
+    if (values["stop-at-failure"] && result.failure !== undefined) return;
+  }
 }
 
 if (process.send !== undefined) {
@@ -68,6 +73,7 @@ async function swarm() {
       `--workers=${workers}`,
       `--from=${Number(values.from) + i}`,
       `--seeds=${Number(values.seeds) - i}`,
+      ...(values["stop-at-failure"] ? ["--stop-at-failure"] : []),
     ]);
     child.on("message", (result) => {
       totals.runs += 1;

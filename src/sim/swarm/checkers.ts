@@ -26,8 +26,11 @@ export class WatchedCrypto {
   packetsSealed = 0;
   private readonly host: CryptoProvider;
   private readonly seed: number;
-  /** Packet numbers sealed so far by key and IV. */
+  /** Different packets that were opened, all keys together. */
+  packetsOpened = 0;
+  /** Packet numbers sealed and opened so far by key and IV. */
   private readonly sealed = new Map<string, Set<number>>();
+  private readonly opened = new Map<string, Set<number>>();
   private processes = 0;
 
   constructor(host: CryptoProvider, seed: number) {
@@ -65,7 +68,15 @@ export class WatchedCrypto {
         this.packetsSealed += to - from;
         key.seal(batch, from, to, headerBytes);
       },
-      open: (batch: PacketBatch, from, to, headerBytes) => key.open(batch, from, to, headerBytes),
+      open: (batch: PacketBatch, from, to, headerBytes) => {
+        const count = key.open(batch, from, to, headerBytes);
+        let numbers = this.opened.get(name);
+        if (numbers === undefined) this.opened.set(name, (numbers = new Set<number>()));
+        const before = numbers.size;
+        for (let i = from; i < to; i++) if (batch.opened[i] === 1) numbers.add(batch.packetNumbers[i]);
+        this.packetsOpened += numbers.size - before;
+        return count;
+      },
     };
   }
 }

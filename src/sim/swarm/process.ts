@@ -22,6 +22,8 @@ export class SimProcess implements SimEndpoint {
   private readonly host: SimHost;
   private readonly application: SimApplication;
   private readonly amplification: AmplificationWatch;
+  /** Packets each connection took for new ones. */
+  private readonly taken = new Map<Connection, number>();
   /** Addresses of peers that were validated, ever, and those this process dialled. */
   private readonly known = new Set<string>();
 
@@ -48,6 +50,16 @@ export class SimProcess implements SimEndpoint {
       if (!this.known.has(key)) this.amplification.handleReceived(this.host.name, key, batch.lengths[i]);
     }
     this.endpoint.handleDatagrams(batch, nowUs);
+    for (const connection of this.endpoint.connections) {
+      this.taken.set(connection, connection.statistics(nowUs).packetsReceived);
+    }
+  }
+
+  /** Packets that all connections of this process took for new ones. */
+  get packetsTaken(): number {
+    let sum = 0;
+    for (const count of this.taken.values()) sum += count;
+    return sum;
   }
 
   handleTimeout(nowUs: number): void {

@@ -234,6 +234,7 @@ class TransferRun {
   private readonly files: readonly { readonly name: string; readonly content: Uint8Array }[];
   private readonly processes: Partial<Record<PlanSide, TransferProcess>> = {};
   private seeds = 0;
+  private readonly everyProcess: SimProcess[] = [];
   /** The last attempt after which the receiver may have left its own files behind. */
   private leftoversOf = 0;
 
@@ -306,6 +307,7 @@ class TransferRun {
       }
       // The sender knows now; the receiver still closes what it has open.
       stage.world.run(stage.world.nowUs + TIDY_UP_US, () => this.processes[this.server]?.isIdle === true);
+      this.checkReplays();
       this.checkEnd();
     });
     return {
@@ -354,6 +356,7 @@ class TransferRun {
   private startServer(): void {
     const { server, stage } = this;
     const process = new TransferProcess(this, server, true);
+    this.everyProcess.push(process.process);
     this.processes[server] = process;
     stage.hosts[server].start(process.process);
   }
@@ -364,6 +367,7 @@ class TransferRun {
     this.attempts += 1;
     if (this.attempts > ATTEMPTS_MAX) throw new CheckFailed(`hopeless: ${this.lastError}`);
     const process = new TransferProcess(this, client, false);
+    this.everyProcess.push(process.process);
     this.processes[client] = process;
     process.dial(stage.hosts[server].publicAddress, stage.world.nowUs);
     stage.hosts[client].start(process.process);
@@ -396,6 +400,16 @@ class TransferRun {
       const stored = tree.get(`${DESTINATION}/${name}`);
       if (stored === undefined) throw new CheckFailed(`exit 0, but ${name} would not survive a power cut`);
       if (!equalBytes(stored, content)) throw new CheckFailed(`exit 0, but ${name} is wrong on the disk`);
+    }
+  }
+
+  /** A packet counts once, however often the network delivers it. */
+  private checkReplays(): void {
+    let taken = 0;
+    for (const process of this.everyProcess) taken += process.packetsTaken;
+    const { packetsOpened } = this.crypto;
+    if (taken > packetsOpened) {
+      throw new CheckFailed(`${taken} packets were taken for new, ${packetsOpened} different ones arrived`);
     }
   }
 
