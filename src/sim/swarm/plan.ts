@@ -61,6 +61,13 @@ const FAULT_CHANCE = 0.3;
 /** Largest object of a run in bytes: a swarm is many short runs. */
 const LARGEST_OBJECT_BYTES = 1_500_000;
 
+/** How often a run has one file that is larger than what the receiver writes between two checkpoints (4 MiB). */
+const LARGE_FILE_CHANCE = 0.015;
+const LARGE_FILE_BYTES = [4_500_000, 6_500_000] as const;
+
+/** Rate of such a run in bytes per second: it is about the disk, not about waiting. */
+const LARGE_FILE_RATE = 12_500_000;
+
 /** Smallest datagram every path carries, RFC 9000 §14; and what Ethernet carries over IPv4. */
 const MTU_RANGE = [1_200, 1_472] as const;
 
@@ -197,6 +204,12 @@ export function drawPlan(seed: number, shape: PlanShape): SwarmPlan {
   const sizes = Array.from({ length: random.pick([1, 1, 1, 2, 5]) }, () =>
     random.chance(0.1) ? random.integer(0, 3) : spread(random, 100, LARGEST_OBJECT_BYTES),
   );
+  // Now and then a file large enough for checkpoints of the journal, over a path that is quick enough.
+  const large = new SeededRandom(seed, "plan/large");
+  if (shape.hasDisks && large.chance(LARGE_FILE_CHANCE)) {
+    sizes.splice(0, sizes.length, large.integer(...LARGE_FILE_BYTES));
+    Object.assign(base2, { rateBytesPerSecond: LARGE_FILE_RATE });
+  }
   const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
   return {
     seed,
