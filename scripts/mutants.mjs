@@ -50,7 +50,7 @@ for (const mutant of mutants.filter(({ name }) => name.includes(values.only))) {
     target,
     source.replace(find, () => replace),
   );
-  if (values.find !== undefined && mutant.seed === undefined) {
+  if (values.find !== undefined && mutant.seed === undefined && mutant.plan === undefined) {
     const { output, isHung } = simulate(
       "--scenario",
       scenario,
@@ -68,8 +68,12 @@ for (const mutant of mutants.filter(({ name }) => name.includes(values.only))) {
     if (found === null) alive += 1;
     writeFileSync(listFile, `${JSON.stringify(mutants, undefined, 2)}\n`);
   } else {
-    const { isFailed } = simulate("--scenario", scenario, "--seed", String(mutant.seed));
-    console.log(`${isFailed ? "KILLED" : "ALIVE "}  ${mutant.name}: seed ${mutant.seed}`);
+    const stored = mutant.plan === undefined ? undefined : fileURLToPath(new URL(mutant.plan, root));
+    const replay = stored === undefined ? ["--seed", String(mutant.seed)] : ["--plan", stored];
+    const { isFailed, output } = simulate("--scenario", scenario, ...replay);
+    if (mutant.sees === undefined && isFailed) mutant.sees = JSON.parse(output).failure.slice(0, 160);
+    const by = mutant.plan ?? `seed ${mutant.seed}`;
+    console.log(`${isFailed ? "KILLED" : "ALIVE "}  ${mutant.name}: ${by}`);
     if (!isFailed) alive += 1;
   }
   writeFileSync(target, source);
