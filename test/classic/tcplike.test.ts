@@ -424,6 +424,103 @@ describe("both ends ours", () => {
   });
 });
 
+describe("one packet at a time, by hand", () => {
+  const packet = (sequence: number, flags: number, payload: Uint8Array, connectionId = 17): Uint8Array =>
+    tcplikePacket({ sequence, acknowledgement: 0, connectionId, flags }, 524, payload);
+  const reply = (acknowledgement: number, flags: number, connectionId: number): Uint8Array =>
+    tcplikePacket({ sequence: 42, acknowledgement, connectionId, flags }, 12);
+  const NOTHING = new Uint8Array(0);
+  const FULL = Buffer.alloc(512, "x");
+
+  /** What a machine sends now: flags, sequence number, acknowledgement, id. */
+  const sentBy = (machine: ClassicMachine): (readonly number[])[] => {
+    const sent: (readonly number[])[] = [];
+    for (let transmit; (transmit = machine.pollTransmit(0)) !== undefined;) {
+      const header = readTcplikeHeader(transmit.bytes);
+      if (header !== undefined)
+        sent.push([header.flags, header.sequence, header.acknowledgement, header.connectionId]);
+    }
+    return sent;
+  };
+  const opened = (sink: MemorySink): TcplikeServer => {
+    const machine = server(sink);
+    machine.handleDatagram(packet(42, 2, NOTHING, 0), CLIENT, 0);
+    sentBy(machine);
+    return machine;
+  };
+
+  test("a server ignores what does not follow, and the right packet from the wrong address", () => {
+    const sink = new MemorySink();
+    const machine = opened(sink);
+    machine.handleDatagram(packet(43, 4, FULL), CLIENT, 10);
+    expect(sentBy(machine)).toEqual([[4, 43, 555, 17]]);
+    machine.handleDatagram(packet(143, 0, FULL), CLIENT, 20);
+    machine.handleDatagram(packet(555, 0, Buffer.from("evil")), "198.51.100.9:1", 30);
+    expect(sentBy(machine)).toEqual([]);
+    machine.handleDatagram(packet(555, 0, Buffer.from("end")), CLIENT, 40);
+    machine.handleDatagram(packet(558, 1, NOTHING), CLIENT, 50);
+    expect(machine.outcome).toBeUndefined();
+    machine.handleDatagram(packet(558, 5, NOTHING), CLIENT, 60);
+    expect(machine.outcome).toEqual(COMPLETE);
+    expect(Buffer.from(sink.bytes).toString()).toBe(`${"x".repeat(512)}end`);
+  });
+
+  test("a full chunk is acknowledged once, and again only after a timeout", () => {
+    const machine = opened(new MemorySink());
+    const counts = [10, 20, 390_000, 410_000, 420_000, 820_000].map((atUs) => {
+      machine.handleDatagram(packet(43, 4, FULL), CLIENT, atUs);
+      return sentBy(machine).length;
+    });
+    expect(counts).toEqual([1, 0, 0, 1, 0, 1]);
+  });
+
+  test("after timeouts the count under trial and the likely one take turns", () => {
+    const machine = opened(new MemorySink());
+    const acks = [0, 10, 20, 500_020, 1_000_020, 1_000_030, 1_000_040].map((atUs) => {
+      machine.handleDatagram(packet(43, 4, Buffer.from("abc")), CLIENT, atUs);
+      return sentBy(machine)[0][2];
+    });
+    // 46: three characters; 555: a full chunk; then 555 again, a reminder of 46, back to 555, and on.
+    expect(acks).toEqual([46, 46, 555, 555, 46, 555, 47]);
+  });
+
+  test("two different packets with one number end the transfer", () => {
+    const machine = opened(new MemorySink());
+    machine.handleDatagram(packet(43, 4, FULL), CLIENT, 10);
+    machine.handleDatagram(packet(43, 4, Buffer.alloc(512, "y")), CLIENT, 20);
+    expect(machine.outcome).toMatchObject({ result: "failed", error: { code: "PROTOCOL_VIOLATION" } });
+  });
+
+  test("a client waits for the answer to its repetition before it goes on, or for silence", () => {
+    for (const hasSecondAnswer of [true, false]) {
+      const machine = client(Buffer.alloc(600, "x"));
+      machine.handleDatagram(reply(43, 6, 17), SERVER, 100);
+      expect(sentBy(machine).map(([flags]) => flags)).toEqual([2, 4]);
+      machine.handleTimeout(500_100);
+      expect(sentBy(machine)).toEqual([[4, 43, 0, 17]]);
+      machine.handleDatagram(reply(555, 4, 17), SERVER, 600_000);
+      expect(sentBy(machine)).toEqual([]);
+      if (hasSecondAnswer) machine.handleDatagram(reply(555, 4, 17), SERVER, 650_000);
+      else machine.handleTimeout(1_100_000);
+      expect(sentBy(machine)).toEqual([[0, 555, 0, 17]]);
+    }
+  });
+
+  test("a client asks where the server stands when an answer under a new id may be missing", () => {
+    const machine = client(Buffer.alloc(600, "x"));
+    machine.handleDatagram(reply(43, 6, 8), SERVER, 100);
+    machine.handleTimeout(500_100);
+    expect(sentBy(machine).map(([flags]) => flags)).toEqual([2, 4, 4]);
+    // One answer to two packets: the other one may still be on its way and move the server on.
+    machine.handleDatagram(reply(44, 4, 2), SERVER, 600_000);
+    expect(sentBy(machine)).toEqual([]);
+    machine.handleTimeout(1_100_000);
+    expect(sentBy(machine)).toEqual([[4, 43, 0, 8]]);
+    machine.handleDatagram(reply(46, 4, 2), SERVER, 1_200_000);
+    expect(sentBy(machine)).toEqual([[4, 46, 0, 2]]);
+  });
+});
+
 describe("bad networks", () => {
   const seeds = fc.integer({ min: 0, max: 0x7fff_ffff });
   const INPUT = text(6_000, 3);
