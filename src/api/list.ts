@@ -9,7 +9,7 @@ import { startTransfer } from "./transfer.ts";
 export type Entry = ListedEntry;
 
 /**
- * Lists the directory or file `HOST[:PORT][/PATH]`, everything below it included.
+ * Lists the directory `HOST[:PORT][/PATH]` one level deep, or one file.
  *
  * @returns the entries as they come; the iteration throws a GodwitError when the listing fails.
  */
