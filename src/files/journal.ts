@@ -262,7 +262,8 @@ export class JournalDecoder {
   /** The file has ended: an incomplete record at the end is damage. */
   finish(): JournalContents {
     const { contents } = this;
-    if (contents.damage === undefined && this.pending.length > 0) contents.damage = "cut off in a record";
+    if (contents.damage === undefined && (this.pending.length > 0 || this.hasPrefix !== this.hasJob))
+      contents.damage = "cut off in a record";
     if (!this.hasJob) contents.validBytes = 0;
     return contents;
   }

@@ -81,22 +81,24 @@ export function collisionKey(text: string): string {
   return text.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFC");
 }
 
-/** The largest number of `..` a link target may climb: never above the root of the transfer. */
+/**
+ * Whether a target leaves the root. `..` may only come first: the directories above a link are real
+ * ones, but `..` behind a name climbs from wherever another link of the same tree leads.
+ */
 function climbs(linkDepth: number, parts: readonly string[]): boolean {
   let depth = linkDepth;
+  let hasName = false;
   for (const part of parts) {
     if (part === "" || part === ".") continue;
-    if (part === "..") {
-      depth--;
-      if (depth < 0) return true;
-    } else depth++;
+    if (part !== "..") hasName = true;
+    else if (hasName || --depth < 0) return true;
   }
   return false;
 }
 
 /**
  * Whether a symbolic link at `link` may have the target `target`: relative, without control characters,
- * drive letters or backslashes, and never above the root, whatever prefix of it is resolved.
+ * drive letters or backslashes, and never above the root, whatever other links the tree has.
  */
 export function isSafeLinkTarget(link: SafePath, target: string): boolean {
   if (target === "" || target.startsWith("/") || target.includes("\\") || target.includes(":")) return false;

@@ -107,6 +107,9 @@ export class ChunkSupply {
   private readonly idle = new Set<CachedChunk>();
   private readonly keepsIdle: boolean;
   private pipe: PipeFill | undefined;
+  private openCount = 0;
+  /** Sources for which no descriptor was left. */
+  private readonly toOpen: SourceFile[] = [];
   /** Bytes read from disks, second readings included. */
   readBytes = 0;
   /** Bytes that had to be read a second time. */
@@ -255,7 +258,11 @@ export class ChunkSupply {
     if (source.verdict === "checking") return;
     const file = source.handle;
     source.handle = undefined;
-    this.runner.start(ask({ kind: "close-file", file }), () => undefined);
+    this.runner.start(ask({ kind: "close-file", file }), () => {
+      this.openCount--;
+      const next = this.toOpen.shift();
+      if (next?.spec !== undefined) this.open(next, next.spec);
+    });
   }
 
   // Pipes
@@ -390,11 +397,21 @@ export class ChunkSupply {
       return;
     }
     source.openWaiters = [onOpen];
+    this.open(source, spec);
+  }
+
+  private open(source: SourceFile, spec: SourceSpec): void {
     this.runner.start(ask({ kind: "open-source", root: spec.root, path: spec.path }), (opened) => {
       let failure: Failure | undefined;
+      if (!opened.ok && (opened.errno === "EMFILE" || opened.errno === "ENFILE") && this.openCount > 0) {
+        // Others will close theirs.
+        this.toOpen.push(source);
+        return;
+      }
       if (!opened.ok) failure = readFailure(source, opened.errno);
       else {
         source.handle = opened.file;
+        this.openCount++;
         if (opened.facts.identity !== spec.facts.identity || opened.facts.sizeBytes < spec.facts.sizeBytes)
           failure = changed(source);
       }

@@ -167,6 +167,8 @@ export type ControlMessage =
       readonly committed: number;
       readonly failed: number;
     }
+  /** Bytes the receiver has verified so far, those of earlier runs included. For showing only. */
+  | { readonly type: "progress"; readonly verifiedBytes: number }
   /** The sender's answer to `result`: nothing more will come. */
   | { readonly type: "finished" }
   /** The answering side does not do what was requested. Last message of its side. */
@@ -190,6 +192,7 @@ const TYPE_CODES = {
   result: 12,
   finished: 13,
   rejected: 14,
+  progress: 15,
 } as const satisfies Record<ControlMessage["type"], number>;
 
 const MODES: readonly RequestMode[] = ["push", "pull", "list"];
@@ -293,6 +296,9 @@ function writeBody(writer: ByteWriter, message: ControlMessage): void {
       writer.varint(message.code === undefined ? 0 : ERRORS[message.code].wire);
       peerText(writer, message.text);
       writer.varint(message.committed).varint(message.failed);
+      return;
+    case "progress":
+      writer.varint(message.verifiedBytes);
       return;
     case "finished":
       return;
@@ -432,6 +438,8 @@ function readBody(reader: ByteReader): ControlMessage {
         failed: reader.varint(),
       };
     }
+    case TYPE_CODES.progress:
+      return { type: "progress", verifiedBytes: reader.varint() };
     case TYPE_CODES.finished:
       return { type: "finished" };
     case TYPE_CODES.rejected:

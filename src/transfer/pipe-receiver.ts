@@ -54,7 +54,7 @@ export class PipeReceiver implements ReceivingEngine {
     return this.isListComplete;
   }
 
-  get totalEntries(): number {
+  get totalFiles(): number {
     return this.nextObject;
   }
 

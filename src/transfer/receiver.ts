@@ -123,9 +123,9 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     return this.isListComplete;
   }
 
-  /** Entries offered so far. */
-  get totalEntries(): number {
-    return this.nextObject;
+  /** Entries offered so far that are files. */
+  get totalFiles(): number {
+    return this.nextObject - this.directories.directoryCount - this.directories.linkCount;
   }
 
   /** Bytes verified so far, those of earlier runs included. */

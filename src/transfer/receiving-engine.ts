@@ -14,8 +14,8 @@ export interface ReceivingEngine {
   readonly fatal: GodwitError | undefined;
   /** Bytes offered so far. */
   readonly totalBytes: number;
-  /** Entries offered so far. */
-  readonly totalEntries: number;
+  /** Entries offered so far that are files. */
+  readonly totalFiles: number;
   /** Whether everything was offered. */
   readonly isTotalKnown: boolean;
   /** Bytes verified, those of earlier runs included. */

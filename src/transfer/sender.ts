@@ -113,6 +113,8 @@ export class Sender implements PieceOwner {
   private offeredLinks = 0;
   private isPumping = false;
   private isStopped = false;
+  /** Bytes that the receiver says it has verified. */
+  verifiedBytes = 0;
   /** The receiver's last word. */
   result: (ControlMessage & { type: "result" }) | undefined;
 
@@ -134,6 +136,11 @@ export class Sender implements PieceOwner {
   /** Bytes of the files offered so far; the whole when `isListComplete`. */
   get totalBytes(): number {
     return this.offeredBytes;
+  }
+
+  /** Entries offered so far that are files. */
+  get totalFiles(): number {
+    return this.offeredEntries - this.offeredDirectories - this.offeredLinks;
   }
 
   /** Whether all entries were offered. */
@@ -172,6 +179,9 @@ export class Sender implements PieceOwner {
         break;
       case "committed":
         this.handleCommitted(message);
+        break;
+      case "progress":
+        this.verifiedBytes = message.verifiedBytes;
         break;
       case "result":
         if (!this.hasOfferedAll || this.objects.size > 0)

@@ -27,6 +27,9 @@ import { Tally } from "./tally.ts";
 /** Memory for chunks that are read ahead or not yet acknowledged. */
 export const SUPPLY_BYTES = 32 * 1024 * 1024;
 
+/** Progress is told every fifth of a second: as often as a person can read it. */
+const PROGRESS_US = 200_000;
+
 /** What a session needs of its host. */
 export interface SessionHost {
   readonly hash: Hash;
@@ -58,6 +61,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   private isClosingRoots = false;
   private result: TransferOutcome | undefined;
   private nowUs = 0;
+  private progressDueUs = 0;
+  private progressSaid = 0;
 
   protected constructor(host: SessionHost) {
     this.host = host;
@@ -254,8 +259,31 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     return this.sender?.tally ?? this.receiver?.tally ?? this.lister?.tally ?? NOTHING;
   }
 
+  /** Tells observers how far it is, now and then; a receiver tells its sender too. */
+  private tellProgress(): void {
+    if (this.nowUs < this.progressDueUs) return;
+    const { sender, receiver } = this;
+    if (sender === undefined && receiver === undefined) return;
+    this.progressDueUs = this.nowUs + PROGRESS_US;
+    const verifiedBytes = sender?.verifiedBytes ?? receiver?.progressBytes ?? 0;
+    if (receiver !== undefined && verifiedBytes !== this.progressSaid && !receiver.hasSentResult) {
+      this.progressSaid = verifiedBytes;
+      this.messages.add({ type: "progress", verifiedBytes });
+    }
+    const isTotalKnown = sender?.isListComplete ?? receiver?.isTotalKnown ?? false;
+    this.events.add({
+      type: "progress",
+      verifiedBytes,
+      committedFiles: this.tally.files,
+      totalBytes: isTotalKnown ? (sender?.totalBytes ?? receiver?.totalBytes) : undefined,
+      totalFiles: isTotalKnown ? (sender?.totalFiles ?? receiver?.totalFiles) : undefined,
+      resumedBytes: this.tally.resumedBytes,
+    });
+  }
+
   private settle(): void {
     if (this.result !== undefined) return;
+    if (this.ending === undefined) this.tellProgress();
     if (this.ending === undefined) {
       const fatal = this.receiver?.fatal;
       if (fatal !== undefined) this.end(fatal.code, fatal.message);
