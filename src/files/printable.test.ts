@@ -26,7 +26,7 @@ test("no code point below 0x20, no C1 control and no direction override gets thr
   for (let point = 0; point < 0x3000; point++) {
     const shown = printable(String.fromCodePoint(point));
     expect(
-      [...shown].some((character) => isRaw(character.codePointAt(0) ?? 0)),
+      Array.from(shown).some((character) => isRaw(character.codePointAt(0) ?? 0)),
       point.toString(16),
     ).toBe(false);
   }

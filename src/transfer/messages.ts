@@ -156,7 +156,8 @@ export type ControlMessage =
   | {
       readonly type: "committed";
       readonly object: number;
-      readonly state: "committed" | "unchanged" | "planned";
+      /** `planned` and `replacing`: a dry run would have made, or replaced it. */
+      readonly state: "committed" | "unchanged" | "planned" | "replacing";
       readonly root: Uint8Array;
     }
   /** The receiver's last word; `code` is `undefined` for complete success. */
@@ -198,7 +199,7 @@ const TYPE_CODES = {
 const MODES: readonly RequestMode[] = ["push", "pull", "list"];
 const KINDS: readonly OfferedKind[] = ["file", "directory", "symlink"];
 const ACCEPT_MODES: readonly AcceptMode[] = ["data", "hashes"];
-const COMMIT_STATES = ["committed", "unchanged", "planned"] as const;
+const COMMIT_STATES = ["committed", "unchanged", "planned", "replacing"] as const;
 const OPTION_BITS: readonly (keyof TransferOptions)[] = [
   "overwrite",
   "update",

@@ -180,6 +180,7 @@ export class PipeReceiver implements ReceivingEngine {
       if (chunk !== undefined) this.verified.set(index, chunk);
     } catch (error) {
       if (!(error instanceof GodwitError)) throw error;
+      this.consumed += file.sizeBytes === undefined ? CHUNK_BYTES : chunkLength(file.sizeBytes, index);
       this.refuseFile(error.code, `${printable(file.entry.path)}: ${error.message}`);
       return;
     }

@@ -356,7 +356,8 @@ export class Receiver implements ReceivingEngine, OutputOwner {
         const { sizeBytes } = entry;
         if (entry.kind === "file")
           events.add({ type: "file-planned", path: entry.path, sizeBytes, replaces: decision.replaces });
-        this.answer({ type: "committed", object: entry.object, state: "planned", root: NO_HASH });
+        const state = decision.replaces ? "replacing" : "planned";
+        this.answer({ type: "committed", object: entry.object, state, root: NO_HASH });
       }
       this.pump();
     });
@@ -575,6 +576,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
       }
     } catch (error) {
       if (!(error instanceof GodwitError)) throw error;
+      this.consumed += chunkBytes(file, index);
       this.refuseFile(file, error.code, `${printable(file.entry.path)}: ${error.message}`);
       return;
     }

@@ -321,14 +321,24 @@ export class Sender implements PieceOwner {
     }
     this.finish(file);
     const size = file.source?.sizeBytes ?? entry.sizeBytes ?? 0;
-    if (entry.kind === "directory") this.tally.directories++;
+    const isPlanned = message.state === "planned" || message.state === "replacing";
+    if (isPlanned) this.tally.plannedEntries++;
+    else if (entry.kind === "directory") this.tally.directories++;
     else if (entry.kind === "symlink") this.tally.links++;
     else if (message.state === "unchanged") this.tally.unchangedFiles++;
     else {
       this.tally.files++;
       this.tally.bytes += size;
     }
-    if (message.state === "unchanged")
+    if (isPlanned) {
+      if (entry.kind === "file")
+        this.setup.events.add({
+          type: "file-planned",
+          path: entry.path,
+          sizeBytes: entry.sizeBytes,
+          replaces: message.state === "replacing",
+        });
+    } else if (message.state === "unchanged")
       this.setup.events.add({ type: "file-skipped", path: entry.path, reason: "unchanged" });
     else if (entry.kind === "file")
       this.setup.events.add({

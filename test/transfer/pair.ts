@@ -20,7 +20,7 @@ import type { TransferOutcome } from "../../src/transfer/tally.ts";
 async function findHash(): Promise<Hash> {
   try {
     const { blake3 } = await import("@napi-rs/blake-hash");
-    return (bytes) => new Uint8Array(blake3(bytes));
+    return (bytes) => new Uint8Array(blake3(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)));
   } catch {
     return (bytes) => nobleBlake3(bytes);
   }
