@@ -161,6 +161,10 @@ export class ClientSession extends TransferSession {
     return this.request.mode === "list" ? this.listTally : super.tally;
   }
 
+  protected override get isAskedHere(): boolean {
+    return true;
+  }
+
   private begin(id: Uint8Array): void {
     const { request } = this;
     if (request.mode === "push") this.openSources(request, []);

@@ -207,10 +207,15 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   handleConnectionClosed(code: ErrorCode | undefined, text: string, nowUs: number): void {
     this.nowUs = nowUs;
     if (this.ending === undefined && this.isOverForPeer) {
-      if (this.receiver !== undefined) this.receiver.isResultKnown = code === undefined;
+      if (this.receiver !== undefined) this.receiver.isResultKnown = code === undefined || this.isAskedHere;
       this.end(undefined, "");
     } else this.end(code ?? "PEER_GONE", text);
     this.settle();
+  }
+
+  /** Whether this side gave the command: then nobody else has to learn the result. */
+  protected get isAskedHere(): boolean {
+    return false;
   }
 
   /** Whether a connection that ends now ends as it should: everything was said. */
