@@ -169,7 +169,7 @@ export class FetchClient implements ClassicMachine {
     this.toSink(() => this.options.sink.commit());
     if (this.result !== undefined) return;
     this.deadlineUs = undefined;
-    this.outbox.emit({ type: "file-received", name: this.options.name, doneBytes: this.receivedBytes });
+    this.outbox.emit({ type: "file-committed", name: this.options.name, doneBytes: this.receivedBytes });
     this.result =
       doubt === undefined ? { result: "complete" } : { result: "probably-complete", reason: doubt };
   }

@@ -138,7 +138,7 @@ export class YatfsClient implements ClassicMachine {
       this.fail(error);
       return;
     }
-    this.outbox.emit({ type: isLast ? "file-received" : "progress", name, doneBytes: this.offset });
+    this.outbox.emit({ type: isLast ? "file-committed" : "progress", name, doneBytes: this.offset });
     if (!isLast) this.askNext(nowUs);
     else if (this.doubt === undefined) this.finish({ result: "complete" });
     else {

@@ -399,7 +399,7 @@ export class TcplikeClient implements ClassicMachine {
   /** With a digest the server has compared; without one, what looked odd on the way leaves a doubt. */
   private succeed(): void {
     this.outbox.emit({
-      type: "file-completed",
+      type: "file-committed",
       peer: this.options.server,
       doneBytes: this.options.input.length,
     });

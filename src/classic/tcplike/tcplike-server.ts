@@ -371,7 +371,7 @@ export class TcplikeServer implements ClassicMachine {
       const text = "the digest of the output is not that of the client's input; send again";
       this.fail(new GodwitError("VERIFICATION_FAILED", text, { peer: session.peer }));
     } else {
-      this.outbox.emit({ type: "file-completed", peer: session.peer, doneBytes: this.writtenBytes });
+      this.outbox.emit({ type: "file-committed", peer: session.peer, doneBytes: this.writtenBytes });
       this.deadlineUs = undefined;
       this.result ??= { result: "complete" };
     }

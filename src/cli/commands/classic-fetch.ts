@@ -193,11 +193,7 @@ async function runClient(
         return await runner.runDatagramMachine(machine, {
           binding: runner.localBinding([server]),
           signal: run.signal,
-          onEvent: (event) => {
-            if (event.type === "file-received")
-              Object.assign(run.totals, { files: 1, bytes: event.doneBytes ?? 0 });
-            run.handleEvent(event);
-          },
+          onEvent: run.handleEvent,
         });
       } finally {
         sink.abort();

@@ -100,6 +100,7 @@ async function runServer(first: string, second: string | undefined, options: Ser
         signal: run.signal,
         onEvent: (event) => report(run, event),
         onListening: (host, listeningPort) => {
+          run.handleEvent({ type: "listening", facts: { address: `${host}:${listeningPort}` } });
           run.note(`serving ${file} on ${host} port ${listeningPort}`);
           if (options.ping) answering = answerPings(listeningPort, pings.signal);
         },
@@ -186,7 +187,7 @@ async function pingInBackground(
 }
 
 function report(run: ClassicRun, event: ClassicEvent): void {
-  if (event.type === "file-committed" || event.type === "session-completed") {
+  if (event.type === "session-completed") {
     run.totals.files++;
     run.totals.bytes += event.doneBytes ?? 0;
   }

@@ -1,6 +1,7 @@
 /** `godwit classic heartbeat`: the UDP pinger with sequence numbers, and its server. */
 import { randomInt } from "node:crypto";
 import { Command } from "commander";
+import { tellListening } from "./classic-files.ts";
 import {
   addCommonOptions,
   portArgument,
@@ -73,7 +74,7 @@ async function runServer(host: string, port: number, options: ServerOptions): Pr
       binding: { port, ...(host === "*" ? {} : { host }) },
       signal: run.signal,
       onEvent: run.handleEvent,
-      onListening: (address) => run.note(`listening on ${address}`),
+      onListening: tellListening(run),
     });
   });
 }

@@ -5,7 +5,7 @@ import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_FIRST_CLIENT_US, CLASSIC_INPUT_BYTES, CLASSIC_SESSION_IDLE_US } from "../../base/limits.ts";
 import type { ClassicEvent } from "../../classic/machine.ts";
 import { printable } from "../../classic/safe-name.ts";
-import { sha256Argument, sinkOptions } from "./classic-files.ts";
+import { sha256Argument, sinkOptions, tellListening } from "./classic-files.ts";
 import {
   addCommonOptions,
   bytesArgument,
@@ -104,7 +104,7 @@ async function runServer(port: number, options: ServerOptions): Promise<void> {
         binding: { port, ...(options.bind === undefined ? {} : { host: options.bind }) },
         signal: run.signal,
         onEvent,
-        onListening: (address) => run.note(`listening on ${address}`),
+        onListening: tellListening(run),
       }),
     ).finally(() => sink.abort());
   });
@@ -141,8 +141,6 @@ async function withLog<Result>(
   const log = options.json || options.quiet ? undefined : new LineLog(stream);
   try {
     return await body((event) => {
-      if (event.type === "progress") run.totals.bytes = event.doneBytes ?? 0;
-      if (event.type === "file-completed") run.totals.files = 1;
       const { line, ...rest } = event;
       if (log === undefined) run.handleEvent(event);
       else {
