@@ -278,7 +278,8 @@ export class PacketSender {
   /** Asks the peer for fewer or more ACKs as the rate changes; at most once a round trip. */
   private adaptAckFrequency(nowUs: number): void {
     const { recovery, control } = this.session;
-    if (nowUs - this.askedAtUs < recovery.smoothedRttUs) return;
+    // A pause says nothing about the rate.
+    if (recovery.bytesInFlight === 0 || nowUs - this.askedAtUs < recovery.smoothedRttUs) return;
     this.askedAtUs = nowUs;
     const packetsPerRound = recovery.bytesInFlight / this.datagramBytes;
     const wanted = Math.min(

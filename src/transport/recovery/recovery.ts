@@ -353,9 +353,7 @@ export class Recovery {
     this.appLimitedUntil = Math.min(this.appLimitedUntil, this.totalDelivered + this.inFlight);
     this.inFlight += sizeBytes;
     packets.flags[row] =
-      OUTSTANDING |
-      (isMtuProbe ? MTU_PROBE : 0) |
-      (this.appLimitedUntil > this.totalDelivered ? APP_LIMITED : 0);
+      OUTSTANDING | (isMtuProbe ? MTU_PROBE : 0) | (this.appLimitedUntil !== 0 ? APP_LIMITED : 0);
     packets.firstSentAtUs[row] = this.firstSentAtUs;
     packets.deliveredAtUs[row] = this.deliveredAtUs;
     packets.deliveredBytes[row] = this.totalDelivered;
