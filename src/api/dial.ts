@@ -6,13 +6,15 @@ import type { GodwitEvent } from "../events/event.ts";
 import { printable } from "../files/printable.ts";
 import { monotonicNowUs } from "../node/clock.ts";
 import { packetKeyFactory } from "../node/crypto/packet-key-native.ts";
+import { cpace } from "../node/crypto/cpace.ts";
+import { parsePairingCode } from "../node/crypto/pairing-code.ts";
 import { nodeCryptoProvider } from "../node/crypto/provider.ts";
 import { Host } from "../node/host.ts";
 import { parseAddress } from "../node/sockets/address-text.ts";
 import { openSocket } from "../node/sockets/open.ts";
 import { homeDirectory } from "../node/stores/home.ts";
 import { loadIdentity } from "../node/stores/identity.ts";
-import { KnownPeers } from "../node/stores/known-peers.ts";
+import { KnownPeers, type KnownPeer } from "../node/stores/known-peers.ts";
 import type { Connection } from "../transport/connection.ts";
 import { fingerprintOf, parseFingerprint } from "../transport/fingerprint.ts";
 import { makeEndpoint } from "./endpoint.ts";
@@ -78,12 +80,18 @@ async function addressesOf(target: Target, peers: KnownPeers): Promise<{ host: s
   }
 }
 
+/** What the store knows about a target. */
+function knownPeer(target: Target, peers: KnownPeers): KnownPeer | undefined {
+  return target.host.startsWith("@") ? peers.byName(target.host.slice(1)) : peers.byAddress(target.address);
+}
+
 /** What the store says about a key that an address showed. */
 function trustVerdict(
   fingerprint: string,
   target: Target,
   options: DialOptions,
   peers: KnownPeers,
+  isPaired: boolean,
 ): GodwitError | undefined {
   if (options.pin !== undefined) {
     const pin = parseFingerprint(options.pin);
@@ -94,11 +102,10 @@ function trustVerdict(
       { peer: target.address },
     );
   }
-  const known = target.host.startsWith("@")
-    ? peers.byName(target.host.slice(1))
-    : peers.byAddress(target.address);
+  const known = knownPeer(target, peers);
   if (known === undefined) {
-    return options.acceptNew === true ? undefined : new UnknownPeerError(target, fingerprint);
+    // With a code, the machine proved that it shows this code before it proved who it is.
+    return options.acceptNew === true || isPaired ? undefined : new UnknownPeerError(target, fingerprint);
   }
   if (known.fingerprint === fingerprint) return undefined;
   return new GodwitError(
@@ -112,7 +119,7 @@ function trustVerdict(
  * Connects to a target and proves who it is. `onEvent` sees every event of the connection and its session.
  *
  * @throws GodwitError NAME_NOT_RESOLVED, HANDSHAKE_TIMEOUT, UNKNOWN_PEER (`UnknownPeerError`), CHANGED_KEY,
- *   PIN_MISMATCH, VERSION_MISMATCH, INTERRUPTED and what the peer's refusal says.
+ *   PIN_MISMATCH, WRONG_CODE, VERSION_MISMATCH, INTERRUPTED and what the peer's refusal says.
  */
 export async function dial(
   target: Target,
@@ -124,6 +131,12 @@ export async function dial(
   const identity = loadIdentity(home, crypto);
   const peers = KnownPeers.load(home);
   if (options.pin !== undefined) parseFingerprint(options.pin);
+  const isPairing =
+    options.code !== undefined && (options.pairAgain === true || knownPeer(target, peers) === undefined);
+  const pairing =
+    isPairing && options.code !== undefined
+      ? { pake: cpace, code: parsePairingCode(options.code) }
+      : undefined;
   options.signal?.throwIfAborted();
   const addresses = await addressesOf(target, peers);
   const socket = await openSocket({ port: 0 });
@@ -136,15 +149,16 @@ export async function dial(
   let fingerprint = "";
   const verifyPeer = (publicKey: Uint8Array): GodwitError | undefined => {
     fingerprint = fingerprintOf(publicKey, crypto);
-    verdict = trustVerdict(fingerprint, target, options, peers);
+    verdict = trustVerdict(fingerprint, target, options, peers, isPairing);
     return verdict;
   };
   try {
     const connection = await firstEstablished(
       host,
-      addresses,
+      // One guess: a second address could belong to somebody else who tries to learn the code.
+      isPairing ? addresses.slice(0, 1) : addresses,
       (address) => {
-        const dialling = endpoint.connect({ address, verifyPeer }, monotonicNowUs());
+        const dialling = endpoint.connect({ address, verifyPeer, pairing }, monotonicNowUs());
         host.watch(dialling, onEvent);
         return dialling;
       },
@@ -155,7 +169,7 @@ export async function dial(
       if (verdict !== undefined) throw verdict;
       throw named(connection.closeReason, target);
     }
-    if (options.pin !== undefined || options.acceptNew === true) {
+    if (options.pin !== undefined || options.acceptNew === true || isPairing) {
       if (!target.host.startsWith("@")) peers.rememberAddress(fingerprint, target.address);
     }
     return { host, connection, fingerprint };

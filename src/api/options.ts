@@ -22,6 +22,10 @@ export interface TrustPolicy {
   readonly pin?: string | undefined;
   /** Accept a key never seen before, and remember it. A changed key is refused all the same. */
   readonly acceptNew?: boolean | undefined;
+  /** The pairing code that `serve` shows there: used on first contact, after which both sides know each other. */
+  readonly code?: string | undefined;
+  /** Use `code` although the machine is known: it has forgotten this one. */
+  readonly pairAgain?: boolean | undefined;
 }
 
 /** Options of everything that dials a peer. */

@@ -7,6 +7,8 @@ import { parseSafePath } from "../files/safe-path.ts";
 import { printable } from "../files/printable.ts";
 import { monotonicNowUs } from "../node/clock.ts";
 import { packetKeyFactory } from "../node/crypto/packet-key-native.ts";
+import { cpace } from "../node/crypto/cpace.ts";
+import { newPairingCode, parsePairingCode } from "../node/crypto/pairing-code.ts";
 import { nodeCryptoProvider } from "../node/crypto/provider.ts";
 import { loadBlake3 } from "../node/hash.ts";
 import { Host } from "../node/host.ts";
@@ -17,6 +19,7 @@ import { loadIdentity } from "../node/stores/identity.ts";
 import { KnownPeers, type KnownPeer } from "../node/stores/known-peers.ts";
 import type { Connection } from "../transport/connection.ts";
 import { fingerprintOf } from "../transport/fingerprint.ts";
+import { PairingDesk } from "../transport/pairing/pairing-desk.ts";
 import { ServerSession } from "../transfer/server-session.ts";
 import type { TransferOutcome } from "../transfer/tally.ts";
 import { makeEndpoint } from "./endpoint.ts";
@@ -34,6 +37,11 @@ export interface ServeOptions extends NetworkOptions {
   readonly listen?: string | undefined;
   /** Let unknown peers in. They are still encrypted and identified. */
   readonly open?: boolean | undefined;
+  /**
+   * Show a pairing code: who knows it may come in once, within ten minutes, and is known from then on.
+   * Default false.
+   */
+  readonly pairing?: boolean | undefined;
   /** Only hand out. */
   readonly readOnly?: boolean | undefined;
   /** Only receive. */
@@ -53,6 +61,10 @@ export interface ServedPeer {
 /** What a server tells. */
 export type ServerUpdate =
   | { readonly type: "peer-refused"; readonly fingerprint: string }
+  /** Somebody proved to know the code and is authorised from now on. */
+  | { readonly type: "peer-paired"; readonly fingerprint: string }
+  /** Somebody tried a wrong code. With no guesses left, the code is dead. */
+  | { readonly type: "code-refused"; readonly guessesLeft: number }
   | { readonly type: "peer-connected"; readonly connection: number; readonly peer: ServedPeer }
   | {
       readonly type: "peer-event";
@@ -77,6 +89,8 @@ export interface ServedTransfer extends Omit<TransferResult, "result"> {
 /** A running server. */
 export interface Server extends AsyncIterable<ServerUpdate> {
   readonly fingerprint: string;
+  /** The pairing code to show, if `pairing` was asked for. A secret until it is used. */
+  readonly code: string | undefined;
   readonly port: number;
   /** `HOST:PORT` forms under which others can reach it, best first. */
   readonly addresses: readonly string[];
@@ -147,7 +161,31 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       `this machine does not let you in: run there godwit peers trust ${fingerprint}, or serve with --open`,
     );
   };
-  const endpoint = makeEndpoint(identity, crypto, socket, options, { verifyPeer });
+  const code = options.pairing === true ? newPairingCode() : undefined;
+  const pairing =
+    code === undefined
+      ? undefined
+      : {
+          desk: new PairingDesk({
+            crypto,
+            pake: cpace,
+            code: parsePairingCode(code),
+            onWrongGuess: (guessesLeft) => events.emit({ type: "code-refused", guessesLeft }),
+            nowUs: monotonicNowUs(),
+          }),
+          verifyPaired: (publicKey: Uint8Array): undefined => {
+            const fingerprint = fingerprintOf(publicKey, crypto);
+            // Somebody known with rights of their own keeps them: a code does not widen them.
+            if (authorised(home, fingerprint) === undefined) {
+              KnownPeers.load(home).trust(fingerprint, {
+                mayRead: options.writeOnly !== true,
+                mayWrite: options.readOnly !== true,
+              });
+            }
+            events.emit({ type: "peer-paired", fingerprint });
+          },
+        };
+  const endpoint = makeEndpoint(identity, crypto, socket, options, { verifyPeer, pairing });
 
   const finish = async (result: ServedTransfer | undefined): Promise<void> => {
     if (isEnding) return;
@@ -235,6 +273,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const localHost = local.slice(0, local.lastIndexOf(":")).replace(/^\[|\]$/g, "");
   return {
     fingerprint: identity.fingerprint,
+    code,
     port,
     addresses: reachableAddresses(localHost, port),
     socket: socket.description,

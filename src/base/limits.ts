@@ -199,3 +199,15 @@ export const CLASSIC_SUM_REMEMBERED = 64;
 
 /** Pings a classic server answers per second: two such servers told to answer each other stay slow. */
 export const CLASSIC_PING_REPLIES_PER_SECOND = 1_000;
+
+/** Wrong guesses after which a pairing code is dead: a slip or two, never a search. */
+export const PAIRING_GUESSES = 3;
+
+/** How long a pairing code is good for, in microseconds: time to read it out and type it in. */
+export const PAIRING_CODE_LIFETIME_US = 600_000_000;
+
+/** Pairing attempts held at once, each for at most the handshake's deadline. */
+export const PAIRING_ATTEMPTS = 64;
+
+/** Pairing attempts held at once for one source address, so that one host cannot take all places. */
+export const PAIRING_ATTEMPTS_PER_SOURCE = 8;

@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from "commander";
 import type { ControllerName, DialOptions, NetworkOptions } from "../api/options.ts";
 import type { PushOptions } from "../api/send.ts";
 import { GodwitError } from "../base/errors.ts";
+import { pairingCode } from "./pairing-code.ts";
 import { parseDurationUs, parseRate } from "../base/units.ts";
 
 /** Options every command knows. */
@@ -83,18 +84,26 @@ export function networkOptions(flags: NetworkFlags, signal: AbortSignal): Networ
 export interface TrustFlags {
   readonly pin?: string;
   readonly acceptNew?: boolean;
+  readonly codeFile?: string;
 }
 
-/** Adds `--pin` and `--accept-new`. */
+/** Adds `--pin`, `--accept-new` and `--code-file`. */
 export function addTrustOptions(command: Command): Command {
   return command
     .addOption(new Option("--pin <fingerprint>", "the other machine must have this key"))
-    .addOption(new Option("--accept-new", "trust a machine never seen before and remember its key"));
+    .addOption(new Option("--accept-new", "trust a machine never seen before and remember its key"))
+    .addOption(
+      new Option(
+        "--code-file <file>",
+        "file with the pairing code that serve shows (or GODWIT_CODE; else asked for)",
+      ),
+    );
 }
 
 /** The library's options for the flags of a command that dials. */
 export function dialOptions(flags: NetworkFlags & TrustFlags, signal: AbortSignal): DialOptions {
-  return { ...networkOptions(flags, signal), pin: flags.pin, acceptNew: flags.acceptNew };
+  const code = pairingCode(flags.codeFile);
+  return { ...networkOptions(flags, signal), pin: flags.pin, acceptNew: flags.acceptNew, code };
 }
 
 /** Options about what to do with what is there already, and what to leave out. */

@@ -3,7 +3,8 @@
  * door, and shares the outgoing batch fairly. A driver and the simulator call the same four verbs.
  */
 import { toHex } from "../base/bytes.ts";
-import type { ErrorCode, GodwitError } from "../base/errors.ts";
+import type { ErrorCode } from "../base/errors.ts";
+import { GodwitError } from "../base/errors.ts";
 import {
   FORCED_REPLIES_PENDING,
   MIN_DATAGRAM_BYTES,
@@ -28,6 +29,9 @@ import type { CryptoProvider, DhKeyPair, SigningIdentity } from "./crypto.ts";
 import { DOOR, HandshakeDoor } from "./handshake/door.ts";
 import { HandshakeInitiator } from "./handshake/initiator.ts";
 import { HandshakeResponder } from "./handshake/responder.ts";
+import type { Pake } from "./pairing/pake.ts";
+import { pairReply, type PairingDesk } from "./pairing/pairing-desk.ts";
+import { PairingInitiator } from "./pairing/pairing-initiator.ts";
 import type { Pacer } from "./pacer.ts";
 import { RoutingTable } from "./routing-table.ts";
 import type { Role } from "./streams.ts";
@@ -41,11 +45,20 @@ const ETHERNET_DATAGRAM_BYTES = 1_452;
 /** The trust verdict on a peer that proved its identity: `undefined` to go on, or why not. */
 export type PeerVerdict = (identityPublicKey: Uint8Array) => ErrorCode | GodwitError | undefined;
 
+/** How strangers with a pairing code come in. docs/spec/pairing.md */
+export interface PairingAcceptance {
+  readonly desk: PairingDesk;
+  /** Called instead of `verifyPeer` for a peer that proved that it knows the code. */
+  readonly verifyPaired: PeerVerdict;
+}
+
 /** How an endpoint lets peers in. */
 export interface AcceptOptions {
   readonly verifyPeer: PeerVerdict;
   /** A 32-byte secret that the peer may prove it holds. */
   readonly psk?: Uint8Array | undefined;
+  /** A code that is shown here: who knows it may come in. */
+  readonly pairing?: PairingAcceptance | undefined;
   /** Whether only peers that hold `psk` may come in. */
   readonly requirePsk?: boolean | undefined;
   /** Connections at once, and for one peer identity. */
@@ -79,6 +92,8 @@ export interface ConnectOptions {
   readonly address: Int32Array;
   readonly verifyPeer: PeerVerdict;
   readonly psk?: Uint8Array | undefined;
+  /** A pairing code, and the exchange that turns it into a secret; instead of `psk`. */
+  readonly pairing?: { readonly pake: Pake; readonly code: Uint8Array } | undefined;
   readonly config?: Partial<ConnectionConfig> | undefined;
   readonly controllerFactory?: CongestionControllerFactory | undefined;
 }
@@ -139,18 +154,13 @@ export class Endpoint {
     const config = { ...CONNECTION_CONFIG, ...this.options.config, ...options.config };
     const member = new Member(this.table);
     const localConnectionId = member.issueConnectionId();
-    const handshake = new HandshakeInitiator(
-      {
-        crypto,
-        identity,
-        staticKey,
-        localParameters: localTransportParameters(config),
-        localConnectionId,
-        psk: options.psk,
-        verifyPeer: options.verifyPeer,
-      },
-      nowUs,
-    );
+    const { psk, pairing, verifyPeer } = options;
+    const localParameters = localTransportParameters(config);
+    const common = { crypto, identity, staticKey, localParameters, localConnectionId, verifyPeer };
+    const handshake =
+      pairing === undefined
+        ? new HandshakeInitiator({ ...common, psk }, nowUs)
+        : new PairingInitiator({ ...common, ...pairing }, nowUs);
     const { address, controllerFactory } = options;
     return this.add(
       member,
@@ -284,36 +294,99 @@ export class Endpoint {
     }
     const verdict = door.handleDatagram(datagram, batch.addresses, index, nowUs);
     if (verdict === DOOR.known) return door.known;
-    if (verdict === DOOR.admit) return this.admit(accept, addressOf(batch, index), nowUs);
-    if (verdict === DOOR.answer && this.answers.length < FORCED_REPLIES_PENDING)
-      this.answers.push({ datagram: door.answer, address: addressOf(batch, index) });
+    const { pairing } = accept;
+    let answer = verdict === DOOR.answer ? door.answer : undefined;
+    if (verdict === DOOR.admit) {
+      if (door.packet?.psk !== true || pairing === undefined)
+        return this.admit(accept, addressOf(batch, index), nowUs);
+      answer = this.admitPaired(pairing, batch, index, datagram, nowUs);
+      if (answer === undefined) return undefined;
+    } else if (verdict === DOOR.pair && door.packet !== undefined) {
+      answer =
+        pairing === undefined
+          ? pairReply(door.packet, "none", 0)
+          : pairing.desk.handlePair(door.packet, batch.addresses, index, nowUs);
+    }
+    if (answer !== undefined && this.answers.length < FORCED_REPLIES_PENDING)
+      this.answers.push({ datagram: answer, address: addressOf(batch, index) });
     else this.datagramsDropped++;
     return undefined;
   }
 
+  /** Takes the one INIT of a pairing attempt. Returns what to answer to a wrong one; nothing otherwise. */
+  private admitPaired(
+    pairing: PairingAcceptance,
+    batch: PacketBatch,
+    index: number,
+    datagram: Uint8Array,
+    nowUs: number,
+  ): Uint8Array | undefined {
+    const { packet } = this.door;
+    const { desk, verifyPaired } = pairing;
+    if (packet === undefined) return undefined;
+    const attempt = desk.handleInit(packet, batch.addresses, index, nowUs);
+    if (attempt === undefined || attempt instanceof Uint8Array) return attempt;
+    const verifyPeer: PeerVerdict = (publicKey) =>
+      desk.complete()
+        ? verifyPaired(publicKey)
+        : new GodwitError("WRONG_CODE", "the pairing code was used by somebody else meanwhile");
+    const member = new Member(this.table);
+    const id = member.issueConnectionId();
+    const handshake = this.responder(id, { psk: attempt.psk, requirePsk: true, verifyPeer }, true, nowUs);
+    handshake.handlePacket(datagram, nowUs);
+    if (!handshake.hasAccepted) {
+      member.releaseConnectionId(id);
+      return desk.refuse(attempt, packet);
+    }
+    desk.admit(attempt);
+    this.open(member, id, handshake, addressOf(batch, index), nowUs);
+    return undefined;
+  }
+
   private admit(accept: AcceptOptions, address: Int32Array, nowUs: number): Member {
-    const { crypto, identity, staticKey } = this.options;
-    const config = { ...CONNECTION_CONFIG, ...this.options.config };
     const member = new Member(this.table);
     const localConnectionId = member.issueConnectionId();
-    const handshake = new HandshakeResponder(
+    const handshake = this.responder(localConnectionId, accept, this.door.isAddressValidated, nowUs);
+    this.open(member, localConnectionId, handshake, address, nowUs);
+    return member;
+  }
+
+  private responder(
+    localConnectionId: Uint8Array,
+    accept: Pick<AcceptOptions, "psk" | "requirePsk" | "verifyPeer">,
+    isAddressValidated: boolean,
+    nowUs: number,
+  ): HandshakeResponder {
+    const { crypto, identity, staticKey } = this.options;
+    const localParameters = localTransportParameters({ ...CONNECTION_CONFIG, ...this.options.config });
+    const { psk, requirePsk, verifyPeer } = accept;
+    return new HandshakeResponder(
       {
         crypto,
         identity,
         staticKey,
-        localParameters: localTransportParameters(config),
+        localParameters,
         localConnectionId,
-        psk: accept.psk,
-        requirePsk: accept.requirePsk,
-        isAddressValidated: this.door.isAddressValidated,
-        verifyPeer: accept.verifyPeer,
+        psk,
+        requirePsk,
+        isAddressValidated,
+        verifyPeer,
       },
       nowUs,
     );
+  }
+
+  private open(
+    member: Member,
+    localConnectionId: Uint8Array,
+    handshake: HandshakeResponder,
+    address: Int32Array,
+    nowUs: number,
+  ): void {
+    const config = { ...CONNECTION_CONFIG, ...this.options.config };
     member.attempt = this.door.attempt;
     this.door.opened(member.attempt, member);
     this.add(member, "responder", handshake, localConnectionId, address, config, undefined, nowUs);
-    return member;
   }
 
   private add(

@@ -88,7 +88,15 @@ export function decodePacketNumber(truncated: number, largest: number): number {
 }
 
 /** What a long-header packet is for. WIRE §5. */
-export const LONG_TYPE = { init: 0, reply: 1, finish: 2, retry: 3, versions: 4 } as const;
+export const LONG_TYPE = {
+  init: 0,
+  reply: 1,
+  finish: 2,
+  retry: 3,
+  versions: 4,
+  pair: 5,
+  pairReply: 6,
+} as const;
 
 /** Version field of a VERSIONS packet, which belongs to no version. RFC 8999 §6. */
 export const NO_VERSION = 0;
@@ -102,9 +110,9 @@ export interface LongPacket {
   readonly version: number;
   readonly destinationId: Uint8Array;
   readonly sourceId: Uint8Array;
-  /** Cookie: in INIT what a RETRY gave, in RETRY the cookie; else empty. */
+  /** Cookie: in INIT and PAIR what a RETRY gave, in RETRY the cookie; else empty. */
   readonly token: Uint8Array;
-  /** Noise message; in VERSIONS the supported versions; else empty. */
+  /** Noise message; in VERSIONS the supported versions; in PAIR and PAIR_REPLY see pairing.ts; else empty. */
   readonly payload: Uint8Array;
 }
 
@@ -130,17 +138,21 @@ export function readInvariantHeader(
   };
 }
 
+function hasToken(type: number): boolean {
+  return type === LONG_TYPE.init || type === LONG_TYPE.pair || type === LONG_TYPE.retry;
+}
+
 /**
  * Writes a long-header packet, zero-padded to `minimumBytes`.
  *
- * WIRE §5: first byte, version, destination id, source id, token (INIT and RETRY), payload (all
+ * WIRE §5: first byte, version, destination id, source id, token (INIT, PAIR and RETRY), payload (all
  * but RETRY), padding.
  */
 export function encodeLongPacket(packet: LongPacket, minimumBytes = 0): Uint8Array {
   const writer = new ByteWriter(Math.max(minimumBytes, 512));
   writer.uint8(LONG_BIT | FIXED_BIT | (packet.psk ? PSK_BIT : 0) | packet.type);
   writer.uint32(packet.version).raw(packet.destinationId).raw(packet.sourceId);
-  if (packet.type === LONG_TYPE.init || packet.type === LONG_TYPE.retry) writer.lengthPrefixed(packet.token);
+  if (hasToken(packet.type)) writer.lengthPrefixed(packet.token);
   if (packet.type !== LONG_TYPE.retry) writer.lengthPrefixed(packet.payload);
   if (writer.size < minimumBytes) writer.raw(new Uint8Array(minimumBytes - writer.size));
   return writer.finish();
@@ -160,14 +172,13 @@ export function decodeLongPacket(bytes: Uint8Array, offset: number, length: numb
   if ((first & (LONG_BIT | FIXED_BIT)) !== (LONG_BIT | FIXED_BIT) || (first & LONG_RESERVED_MASK) !== 0)
     throw new DecodeError("not a long header of this version", offset);
   const type = first & TYPE_MASK;
-  if (type > LONG_TYPE.versions) throw new DecodeError(`unknown long packet type ${type}`, offset);
+  if (type > LONG_TYPE.pairReply) throw new DecodeError(`unknown long packet type ${type}`, offset);
   const version = reader.uint32();
   if ((version === NO_VERSION) !== (type === LONG_TYPE.versions))
     throw new DecodeError("version 0 belongs to VERSIONS packets and to no other", offset + 1);
   const destinationId = reader.copy(CONNECTION_ID_BYTES);
   const sourceId = reader.copy(CONNECTION_ID_BYTES);
-  const hasToken = type === LONG_TYPE.init || type === LONG_TYPE.retry;
-  const token = hasToken ? reader.lengthPrefixed(TOKEN_BYTES) : EMPTY;
+  const token = hasToken(type) ? reader.lengthPrefixed(TOKEN_BYTES) : EMPTY;
   const payload = type === LONG_TYPE.retry ? EMPTY : reader.lengthPrefixed(HANDSHAKE_PAYLOAD_BYTES);
   // WIRE §5.4: every byte is either authenticated or has one legal value.
   for (let at = reader.at; at < reader.end; at++)

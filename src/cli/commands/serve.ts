@@ -1,6 +1,6 @@
 /** `godwit serve`: receive into a directory and hand out from it. */
 import { Command } from "commander";
-import { serve, type ServerUpdate } from "../../api/serve.ts";
+import { serve, type Server, type ServerUpdate } from "../../api/serve.ts";
 import { formatBytes, formatDuration, formatRate } from "../../base/units.ts";
 import { jsonEvent, reportFailure } from "../follow.ts";
 import { addCommonOptions, addNetworkOptions, networkOptions, type NetworkFlags } from "../options.ts";
@@ -11,6 +11,8 @@ interface ServeFlags extends NetworkFlags {
   readonly listen?: string;
   readonly once?: boolean;
   readonly open?: boolean;
+  /** False with --no-code. */
+  readonly code: boolean;
   readonly readOnly?: boolean;
   readonly writeOnly?: boolean;
 }
@@ -18,7 +20,9 @@ interface ServeFlags extends NetworkFlags {
 /** The command. */
 export function command(): Command {
   const base = new Command("godwit serve")
-    .description("Receive into a directory and hand out from it. Known peers only, unless --open.")
+    .description(
+      "Receive into a directory and hand out from it. For known peers, and for who knows the pairing code that it shows.",
+    )
     .argument("[dir]", "directory to serve", ".")
     .option(
       "--listen <where>",
@@ -26,6 +30,7 @@ export function command(): Command {
     )
     .option("--once", "end after one transfer, with its exit status")
     .option("--open", "let unknown peers in (still encrypted)")
+    .option("--no-code", "show no pairing code: only peers that are known already may come in")
     .option("--read-only", "hand out only")
     .option("--write-only", "receive only");
   return addCommonOptions(addNetworkOptions(base)).action(run);
@@ -41,13 +46,14 @@ async function run(directory: string, flags: ServeFlags): Promise<void> {
       directory,
       listen: flags.listen,
       open: flags.open,
+      pairing: flags.code && flags.open !== true,
       once: flags.once,
       readOnly: flags.readOnly,
       writeOnly: flags.writeOnly,
     });
-    const { fingerprint, port, addresses } = server;
-    output.json({ event: "listening", port, addresses, fingerprint, socket: server.socket });
-    if (!output.wantsJson) sayWelcome(output, directory, flags, fingerprint, addresses, port);
+    const { fingerprint, code, port, addresses } = server;
+    output.json({ event: "listening", port, addresses, fingerprint, code, socket: server.socket });
+    if (!output.wantsJson) sayWelcome(output, directory, flags, server);
     for await (const update of server) handle(update, output);
     const last = await server.ended;
     const interrupted = signals.exitStatus();
@@ -77,25 +83,21 @@ async function run(directory: string, flags: ServeFlags): Promise<void> {
   }
 }
 
-function sayWelcome(
-  output: Output,
-  directory: string,
-  flags: ServeFlags,
-  fingerprint: string,
-  addresses: readonly string[],
-  port: number,
-): void {
+function sayWelcome(output: Output, directory: string, flags: ServeFlags, server: Server): void {
+  const { fingerprint, code, addresses, port } = server;
   const best = (addresses[0] ?? `HOST:${port}`).replace(/:4639$/, "");
   output.say(`serving ${directory} on UDP port ${port}: ${addresses.slice(0, 4).join(", ")}`);
   output.say(`fingerprint ${fingerprint}`);
   if (flags.open === true) output.say("open to everybody who can reach this port");
+  else if (code !== undefined)
+    output.say(`pairing code ${code}  (asked for on first contact; good for one machine and ten minutes)`);
   else
     output.say(
       "known peers only; let one in with: godwit peers trust FINGERPRINT (godwit id prints it there)",
     );
-  if (flags.readOnly !== true)
-    output.say(`to send here:  godwit send FILE --to ${best} --pin ${fingerprint}`);
-  if (flags.writeOnly !== true) output.say(`to get:        godwit get ${best}/NAME --pin ${fingerprint}`);
+  const pin = code === undefined ? ` --pin ${fingerprint}` : "";
+  if (flags.readOnly !== true) output.say(`to send here:  godwit send FILE --to ${best}${pin}`);
+  if (flags.writeOnly !== true) output.say(`to get:        godwit get ${best}/NAME${pin}`);
 }
 
 function handle(update: ServerUpdate, output: Output): void {
@@ -108,6 +110,22 @@ function handle(update: ServerUpdate, output: Output): void {
         );
       }
       return;
+    case "peer-paired":
+      output.json({ event: "peer-paired", fingerprint: update.fingerprint });
+      if (!output.wantsJson) {
+        output.say(
+          `paired with ${update.fingerprint}; it needs no code from now on, and the code is used up`,
+        );
+      }
+      return;
+    case "code-refused": {
+      const { guessesLeft } = update;
+      output.json({ event: "code-refused", guessesLeft });
+      if (output.wantsJson) return;
+      if (guessesLeft > 0) output.say(`somebody tried a wrong pairing code; ${guessesLeft} attempts left`);
+      else output.error("the pairing code is dead after three wrong ones; start serve again for a new one");
+      return;
+    }
     case "peer-connected":
       output.json({ event: "peer-connected", connection: update.connection, peer: update.peer });
       return;

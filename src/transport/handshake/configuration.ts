@@ -27,6 +27,8 @@ export interface HandshakeOptions {
   readonly localConnectionId: Uint8Array;
   /** A 32-byte secret: the peer must hold the same one. */
   readonly psk?: Uint8Array | undefined;
+  /** Destination id of the first INIT; random unless pairing agreed on one before. */
+  readonly firstDestinationId?: Uint8Array | undefined;
   /** Versions this side speaks, best first; SUPPORTED_VERSIONS unless a test says otherwise. */
   readonly supportedVersions?: readonly number[] | undefined;
   /** The trust verdict on a peer that proved its identity: `undefined` to go on, or why not. */

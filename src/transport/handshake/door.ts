@@ -25,6 +25,7 @@ import {
   readInvariantHeader,
   type LongPacket,
 } from "../../wire/header.ts";
+import { SHARE_BYTES } from "../../wire/pairing.ts";
 import type { CryptoProvider } from "../crypto.ts";
 import { CookieJar } from "./cookie.ts";
 import { NOISE_KEY_BYTES } from "./noise.ts";
@@ -40,6 +41,8 @@ export const DOOR = {
   admit: 2,
   /** It repeats the INIT of a handshake in progress, `door.known`: hand it on. */
   known: 3,
+  /** It is a PAIR, `door.packet`, from an address that showed a cookie. */
+  pair: 4,
 } as const;
 
 const EMPTY = new Uint8Array(0);
@@ -60,6 +63,8 @@ export class HandshakeDoor<T> {
   attempt = "";
   /** After DOOR.admit: whether the initiator showed a valid cookie. */
   isAddressValidated = false;
+  /** After DOOR.admit and DOOR.pair: what came. */
+  packet: LongPacket | undefined;
   /** After DOOR.known: what was given to `opened`. */
   known: T | undefined;
   readonly statistics: DoorStatistics = { admitted: 0, dropped: 0, retriesSent: 0, versionsSent: 0 };
@@ -118,8 +123,10 @@ export class HandshakeDoor<T> {
       this.statistics.versionsSent++;
       return DOOR.answer;
     }
-    const packet = parseInit(datagram);
+    const packet = parseFirst(datagram);
     if (packet === undefined) return DOOR.drop;
+    this.packet = packet;
+    if (packet.type === LONG_TYPE.pair) return this.judgePair(packet, addresses, addressIndex, nowUs);
 
     const attempt = attemptName(packet, addresses, addressIndex);
     this.known = this.inProgress.get(attempt);
@@ -143,13 +150,26 @@ export class HandshakeDoor<T> {
     this.attempt = attempt;
     return DOOR.admit;
   }
+
+  /** PAIRING §5: a PAIR costs curve arithmetic and state, so it always needs a cookie. */
+  private judgePair(packet: LongPacket, addresses: Int32Array, addressIndex: number, nowUs: number): number {
+    const { cookies } = this;
+    if (cookies.isValid(packet.token, addresses, addressIndex, packet, nowUs))
+      return this.validated.take(addresses, addressIndex, nowUs) ? DOOR.pair : DOOR.drop;
+    this.answer = retryFor(packet, cookies.issue(addresses, addressIndex, packet, nowUs));
+    this.statistics.retriesSent++;
+    return DOOR.answer;
+  }
 }
 
-function parseInit(datagram: Uint8Array): LongPacket | undefined {
+/** A packet that a stranger may begin with: INIT or PAIR. */
+function parseFirst(datagram: Uint8Array): LongPacket | undefined {
   try {
     const packet = decodeLongPacket(datagram, 0, datagram.length);
-    const isInit = packet.type === LONG_TYPE.init && packet.payload.length >= NOISE_KEY_BYTES;
-    return isInit ? packet : undefined;
+    const { type, payload } = packet;
+    const isInit = type === LONG_TYPE.init && payload.length >= NOISE_KEY_BYTES;
+    const isPair = type === LONG_TYPE.pair && packet.psk && payload.length === SHARE_BYTES;
+    return isInit || isPair ? packet : undefined;
   } catch (error) {
     if (error instanceof DecodeError) return undefined;
     throw error;

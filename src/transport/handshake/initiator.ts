@@ -87,7 +87,8 @@ export class HandshakeInitiator {
   /** Starts the Noise handshake for the present version. */
   private begin(): NoiseHandshake {
     const { crypto, psk, staticKey, localConnectionId } = this.options;
-    this.destinationId = newConnectionId(crypto.randomBytes);
+    const first = this.hasSwitchedVersion ? undefined : this.options.firstDestinationId;
+    this.destinationId = first ?? newConnectionId(crypto.randomBytes);
     const prologue = handshakePrologue(
       this.version,
       psk !== undefined,
