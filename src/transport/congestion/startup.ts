@@ -1,0 +1,134 @@
+/**
+ * Startup: how the pipe is filled, when it is full, and what the rounds on the way tell of random loss.
+ * Pure. Sources: draft-ietf-ccwg-bbr §5.3.1; RFC 9406 for the signs of a queue within a round.
+ */
+import type { AckSample } from "./controller.ts";
+import type { PathMeter } from "./path-meter.ts";
+
+/** Pace 4 ln 2 times what was delivered, which doubles it every round. BBR §5.3.1. */
+export const STARTUP_PACING_GAIN = 2.77;
+/** Bytes the window grows by for each one acknowledged, while no queue shows. Slow start has 1. */
+export const STARTUP_GROWTH = 1.5;
+/** With a queue: a little faster than what arrives, until that stops growing. */
+export const STARTUP_CAREFUL_GAIN = 1.25;
+
+/** Startup ends after this many rounds... BBR §5.3.1.2. */
+const FULL_PIPE_ROUNDS = 3;
+/** ...in which bandwidth did not grow by a quarter. */
+const FULL_PIPE_GROWTH = 1.25;
+
+/** Samples whose least one is looked at, and the growth of the round trip that tells a queue. RFC 9406 §4.3. */
+const RTT_SAMPLES = 8;
+const RTT_GROWTH = 1.125;
+const RTT_GROWTH_US = 1_000;
+
+/** Loss in a round beyond that of the rounds before that tells a full pipe. */
+const LOSS_GROWTH = 0.1;
+/** Packets that such a comparison needs on both sides. */
+const LOSS_PACKETS = 30;
+/** Assumed for the noise of a path without random loss. */
+const LEAST_LOSS = 0.01;
+/** Loss in a round that, beside stalled growth, tells a full pipe. BBR §2.4 (BBRLossThresh). */
+const LOSS_THRESHOLD = 0.02;
+
+/** Rounds paced below this share of the bandwidth found cannot have filled the pipe. */
+const QUIET_SHARE = 0.8;
+
+/** One startup. */
+export class Startup {
+  /** Whether the pipe showed signs of being full. */
+  hasQueue = false;
+  private fullBandwidth = 0;
+  private stalledRounds = 0;
+  private recentMinRttUs = Infinity;
+  private recentSamples = 0;
+  private lostPackets = 0;
+  private packets = 0;
+  /** Fastest pacing in this round and in the one before, whose packets' fate this round tells. */
+  private pacedNow = Infinity;
+  private pacedBefore = Infinity;
+  /** Triples of pacing rate, packets lost and packets, one for each round of growth: a dozen at most. */
+  private readonly rounds: number[] = [];
+
+  /** Starts over. */
+  reset(): void {
+    this.hasQueue = false;
+    this.fullBandwidth = 0;
+    this.stalledRounds = 0;
+    this.recentMinRttUs = Infinity;
+    this.recentSamples = 0;
+    this.lostPackets = 0;
+    this.packets = 0;
+    this.pacedNow = Infinity;
+    this.pacedBefore = Infinity;
+    this.rounds.length = 0;
+  }
+
+  /** Takes an acknowledgement that the meter has seen; returns whether the pipe is full. */
+  handleAck(sample: AckSample, meter: PathMeter, pacingRate: number): boolean {
+    if (!this.hasQueue) this.watch(sample, meter);
+    let isFull = false;
+    if (meter.isRoundStart) {
+      isFull = !sample.rateIsAppLimited && this.handleRound(meter);
+      this.pacedBefore = this.pacedNow;
+      this.pacedNow = 0;
+    }
+    this.pacedNow = Math.max(this.pacedNow, pacingRate);
+    return isFull;
+  }
+
+  /** Looks for the first signs of a full pipe, without waiting for the round to end. */
+  private watch(sample: AckSample, meter: PathMeter): void {
+    if (sample.hasRttSample) {
+      this.recentMinRttUs = Math.min(this.recentMinRttUs, sample.latestRttUs);
+      if (++this.recentSamples >= RTT_SAMPLES) {
+        if (this.recentMinRttUs > RTT_GROWTH * meter.minRttUs + RTT_GROWTH_US) this.hasQueue = true;
+        this.recentMinRttUs = Infinity;
+        this.recentSamples = 0;
+      }
+    }
+    const lost = meter.lostSoFar(sample);
+    if (this.isUnusual(lost, meter.deliveredSoFar(sample) + lost)) this.hasQueue = true;
+  }
+
+  /** Whether so much is lost that neither chance nor the rounds before explain it. */
+  private isUnusual(lost: number, total: number): boolean {
+    if (total < LOSS_PACKETS || this.packets < LOSS_PACKETS) return false;
+    const usual = Math.max(this.lostPackets / this.packets, LEAST_LOSS);
+    const chance = 3 * Math.sqrt(usual * (1 - usual) * (1 / total + 1 / this.packets));
+    return lost / total > usual + chance + LOSS_GROWTH;
+  }
+
+  private handleRound(meter: PathMeter): boolean {
+    const lost = meter.lossRate * meter.packets;
+    if (meter.bandwidth >= this.fullBandwidth * FULL_PIPE_GROWTH) {
+      this.fullBandwidth = meter.bandwidth;
+      this.stalledRounds = 0;
+      if (!this.hasQueue) {
+        this.lostPackets += lost;
+        this.packets += meter.packets;
+        this.rounds.push(this.pacedBefore, lost, meter.packets);
+      }
+      return false;
+    }
+    this.stalledRounds++;
+    if (this.stalledRounds >= FULL_PIPE_ROUNDS || meter.queueUs > meter.standingQueueUs) return true;
+    const usual = this.lostPackets / Math.max(1, this.packets);
+    return this.stalledRounds >= 2 && meter.lossRate > LOSS_THRESHOLD + 2 * usual;
+  }
+
+  /**
+   * Share of packets lost while we sent well below what the path turned out to carry: that was not our
+   * doing. `undefined` when there were too few of them.
+   */
+  randomLoss(bandwidth: number): number | undefined {
+    let lost = 0;
+    let total = 0;
+    for (let i = 0; i < this.rounds.length; i += 3) {
+      if (this.rounds[i] > bandwidth * QUIET_SHARE) continue;
+      lost += this.rounds[i + 1];
+      total += this.rounds[i + 2];
+    }
+    return total >= LOSS_PACKETS ? lost / total : undefined;
+  }
+}
