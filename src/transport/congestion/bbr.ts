@@ -42,6 +42,7 @@ const DRAIN_ROUNDS = 4;
 const UP_GAIN = 1.25;
 const UP_GAIN_STEP = 0.25;
 const UP_GAIN_MAX = 2;
+const UP_DATAGRAMS = 4;
 /** Growth of the bandwidth that answers a probe. */
 const UP_ANSWER = 1.1;
 /** Probing down: as deep as the queue to drain, between these. */
@@ -89,10 +90,13 @@ const REFERENCE_DECAY_US = 30_000_000;
 const TEST_QUEUE = 0.15;
 const TEST_QUEUE_US = 2_000;
 
+/** Tests in a row that find a longer round trip before it is believed to be the path's. */
+const RAISED_PROBES = 4;
+
 /** `polite` gives way at this share of the default's queue target... */
 const POLITE_TARGET = 0.5;
 /** ...to this share of its rate in a round with excess loss... */
-const POLITE_LOSS = 0.5;
+const POLITE_LOSS = 0.7;
 /** ...but never below two datagrams a round trip, or this many bytes a second where round trips are short. */
 const POLITE_FLOOR_DATAGRAMS = 2;
 const POLITE_FLOOR_BYTES_PER_SECOND = 50_000;
@@ -143,6 +147,7 @@ class Bbr implements CongestionController {
   private rateBefore = 0;
 
   private probeRttMinUs = Infinity;
+  private raisedProbes = 0;
   private isCompetitionTest = false;
 
   constructor(
@@ -220,6 +225,7 @@ class Bbr implements CongestionController {
     this.excessRounds = 0;
     this.achievedRate = 0;
     this.referenceRate = 0;
+    this.raisedProbes = 0;
     this.bandwidthAtUp = 0;
     this.enter("startup", STARTUP_PACING_GAIN, nowUs);
   }
@@ -266,6 +272,7 @@ class Bbr implements CongestionController {
 
   private get hasExcessLoss(): boolean {
     const { meter } = this;
+    if (this.isPolite) return meter.lossRate > this.random.likelyAtMost(meter.packets);
     return meter.lossRate > this.random.expectedAtMost(meter.packets) + LOSS_THRESHOLD;
   }
 
@@ -314,7 +321,7 @@ class Bbr implements CongestionController {
         this.enterCruise(nowUs);
         break;
       case "probe-rtt":
-        if (this.roundsInPhase >= PROBE_RTT_ROUNDS) this.endProbeRtt(nowUs);
+        if (this.roundsInPhase >= PROBE_RTT_ROUNDS) this.endProbeRtt(sample);
         break;
       case "compete":
         this.updateCompete(nowUs);
@@ -364,7 +371,10 @@ class Bbr implements CongestionController {
     this.bandwidthAtUp = meter.bandwidth;
     this.upStreak = 0;
     this.isAfterLoss = false;
-    this.enter("probe-up", UP_GAIN, nowUs);
+    // A small window needs a few packets more to tell anything.
+    const datagrams = Math.max(this.cruiseBytes() / this.datagramBytes, 1);
+    const gain = Math.min(Math.max(UP_GAIN, 1 + UP_DATAGRAMS / datagrams), UP_GAIN_MAX);
+    this.enter("probe-up", gain, nowUs);
   }
 
   /** Moves the cruising rate towards the queue it aims at. */
@@ -374,7 +384,8 @@ class Bbr implements CongestionController {
     const error = Math.max(-1, Math.min(1, (targetUs - meter.queueUs) / targetUs));
     // An empty queue leaves room; a short one says that we are there.
     const step = error < 0 || meter.isQuiet ? CRUISE_STEP : CRUISE_STEP / 2;
-    this.cruiseRate *= 1 + step * error;
+    // What a polite flow gave up after a loss stays with the others until the next probe.
+    if (error < 0 || !this.isPolite || !this.isAfterLoss) this.cruiseRate *= 1 + step * error;
     if (this.isPolite) this.cruiseRate = Math.max(this.cruiseRate, this.politeFloor());
     this.referenceRate *= Math.exp((this.referenceAtUs - nowUs) / REFERENCE_DECAY_US);
     this.referenceRate = Math.max(this.referenceRate, this.achievedRate);
@@ -414,8 +425,10 @@ class Bbr implements CongestionController {
       this.enterProbeDown(sample, false);
       return true;
     }
-    if (this.isPolite) this.cruiseRate *= POLITE_LOSS;
-    else if (++this.excessRounds < EXCESS_ROUNDS) return false;
+    if (this.isPolite) {
+      this.cruiseRate *= POLITE_LOSS;
+      this.isAfterLoss = true;
+    } else if (++this.excessRounds < EXCESS_ROUNDS) return false;
     this.enterProbeDown(sample, true);
     this.rateBefore = rate;
     return true;
@@ -467,19 +480,26 @@ class Bbr implements CongestionController {
     this.enter("probe-rtt", 1, nowUs);
   }
 
-  private endProbeRtt(nowUs: number): void {
+  private endProbeRtt(sample: AckSample): void {
     const { meter } = this;
-    if (this.isCompetitionTest) {
-      const isForeign =
-        this.probeRttMinUs - meter.minRttUs > Math.max(TEST_QUEUE * meter.minRttUs, TEST_QUEUE_US);
-      this.competition.handleTested(nowUs);
-      if (isForeign) this.enter("compete", 1, nowUs);
-      else this.leaveCompete(nowUs);
+    const { nowUs } = sample;
+    const leastUs = this.probeRttMinUs === Infinity ? meter.minRttUs : this.probeRttMinUs;
+    const isRaised = leastUs - meter.minRttUs > Math.max(TEST_QUEUE * meter.minRttUs, TEST_QUEUE_US);
+    if (this.isCompetitionTest) this.competition.handleTested(nowUs);
+    this.foreignEvidence = 0;
+    this.raisedProbes = isRaised ? this.raisedProbes + 1 : 0;
+    if (isRaised && this.raisedProbes < RAISED_PROBES) {
+      // Our part of the queue was drained, so somebody else's stands; or the path became longer.
+      meter.minRttAtUs = nowUs;
+      if (this.isCompetitionTest) this.enter("compete", 1, nowUs);
+      else if (this.isPolite) this.enterCruise(nowUs);
+      else this.enterCompete(sample);
       return;
     }
-    meter.setMinRtt(this.probeRttMinUs === Infinity ? meter.minRttUs : this.probeRttMinUs, nowUs);
-    this.foreignEvidence = 0;
-    this.enterCruise(nowUs);
+    this.raisedProbes = 0;
+    meter.setMinRtt(this.isCompetitionTest ? Math.max(leastUs, meter.minRttUs) : leastUs, nowUs);
+    if (this.isCompetitionTest) this.leaveCompete(nowUs);
+    else this.enterCruise(nowUs);
   }
 
   // --- Beside others -------------------------------------------------------------------------------
@@ -502,7 +522,6 @@ class Bbr implements CongestionController {
 
   private leaveCompete(nowUs: number): void {
     this.meter.minRttAtUs = nowUs;
-    this.foreignEvidence = 0;
     this.cruiseRate = this.sendRate();
     this.referenceRate = this.achievedRate;
     this.enterCruise(nowUs);

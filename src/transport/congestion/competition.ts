@@ -7,7 +7,7 @@ import type { PathMeter } from "./path-meter.ts";
 import type { RandomLoss } from "./random-loss.ts";
 
 /** Window kept after a loss. Gentler than CUBIC's 0.7: the tests cost a part of the share. */
-const BETA = 0.8;
+const BETA = 0.77;
 /** A loss counts when the queue was at least this share of the largest one seen. */
 const FULL_QUEUE = 0.5;
 /** Random loss below which any loss in a full queue counts as the queue's. */

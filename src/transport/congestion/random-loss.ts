@@ -11,6 +11,7 @@ const OBSERVATION_DATAGRAMS = 150;
 const RANDOM_LOSS_MAX = 0.5;
 /** Assumed for the noise of a path without random loss. */
 const LEAST_LOSS = 0.01;
+const HARDLY_ANY_LOSS = 0.001;
 
 /** Estimates the loss rate that does not depend on our own rate. */
 export class RandomLoss {
@@ -51,6 +52,12 @@ export class RandomLoss {
   /** Most loss that chance makes of the random rate among `total` datagrams: three standard errors. */
   expectedAtMost(total: number): number {
     const rate = Math.max(this.rate, LEAST_LOSS);
+    return this.rate + 3 * Math.sqrt((rate * (1 - rate)) / Math.max(total, 1));
+  }
+
+  /** Loss that chance makes of the random rate: three standard errors, and no margin beyond. */
+  likelyAtMost(total: number): number {
+    const rate = Math.max(this.rate, HARDLY_ANY_LOSS);
     return this.rate + 3 * Math.sqrt((rate * (1 - rate)) / Math.max(total, 1));
   }
 
