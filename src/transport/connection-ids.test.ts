@@ -1,4 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { ControlQueue } from "./control-queue.ts";
+import { ReceiveWindow, SendCredit } from "./flow-control.ts";
+import { Streams } from "./streams.ts";
 import { LocalConnectionIds, RemoteConnectionIds } from "./connection-ids.ts";
 import { RoutingTable } from "./routing-table.ts";
 import { SeededRandom } from "../base/random.ts";
@@ -52,6 +55,24 @@ describe("ids the peer gave us", () => {
     ids.handleNew(2, 0, id(2), 0);
     expect(() => ids.handleNew(3, 0, id(3), 0)).toThrow(violation);
   });
+});
+
+test("a peer that makes us retire ids without end is cut off", () => {
+  const streams = new Streams("initiator");
+  const localIds = new LocalConnectionIds(
+    { issueConnectionId: () => id(1), releaseConnectionId: () => {} },
+    id(0),
+  );
+  const control = new ControlQueue({
+    streams,
+    window: new ReceiveWindow(1, 1),
+    credit: new SendCredit(1),
+    localIds,
+  });
+  const retire = (count: number): void =>
+    control.addRetiredConnectionIds(Array.from({ length: count }, (_, sequence) => sequence));
+  retire(256);
+  expect(() => retire(257)).toThrow(violation);
 });
 
 test("routes lead from an id to its owner, and from nothing else", () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { LinkConfig } from "../../src/sim/link-config.ts";
+import { PacketBatch } from "../../src/wire/batch.ts";
 import { World } from "../../src/sim/world.ts";
 import type { Connection } from "../../src/transport/connection.ts";
 import type { Endpoint, EndpointOptions } from "../../src/transport/endpoint.ts";
@@ -123,6 +124,47 @@ describe("opening a connection", () => {
     expect(server.takeAccepted()).toHaveLength(2);
     expect(dialled.filter(({ closeReason }) => closeReason?.code === "BUSY")).toHaveLength(1);
   });
+});
+
+test("file data in the first flight waits until the application said where it goes", () => {
+  const { world, dialled, accepted } = setup({ delayUs: 50_000 });
+  const bytes = patternBytes(3, 3_000);
+  const source = new MemorySource();
+  source.add(1, bytes);
+  dialled.setObjectSource(source);
+  const sink = new MemorySink();
+  sink.expect(1, bytes.length);
+  const tookMs = elapsed(world, 5_000, () => {
+    accepted()?.setObjectSink(sink);
+    accepted()?.takeReadableStreams();
+    return sink.isComplete(1);
+  });
+  expect(tookMs).toBe(150);
+  expect(sink.holds(1, bytes)).toBe(true);
+  expect(accepted()?.state).toBe("established");
+});
+
+test("connections take turns when the batch is smaller than what they have", () => {
+  const world = new World(1);
+  const a = world.addHost("a");
+  const b = world.addHost("b");
+  world.connect(a, b, { delayUs: 10_000 });
+  startEndpoint(b, { accept: OPEN });
+  const client = startEndpoint(a);
+  const dialled = [0, 1, 2].map(() => client.connect({ address: b.publicAddress, ...OPEN }, world.nowUs));
+  world.runFor(1_000_000);
+  for (const connection of dialled) {
+    const source = new MemorySource();
+    source.add(1, new Uint8Array(1_000_000));
+    connection.setObjectSource(source);
+  }
+  const served = [1, 2, 3].map(() => {
+    const batch = new PacketBatch(2, 10_000);
+    client.pollTransmit(batch, world.nowUs);
+    expect(batch.count).toBe(2);
+    return batch.bytes.slice(1, 9).join(" ");
+  });
+  expect(new Set(served).size).toBe(3);
 });
 
 test("200 connections share one socket, each moves its data, and all ids go back", () => {
