@@ -1,4 +1,5 @@
 /** Memory for chunks on their way between disk and network, within a budget. */
+import { assert } from "../base/assert.ts";
 import { CHUNK_BYTES } from "../base/limits.ts";
 
 /** Below it a buffer is made to measure: thousands of small files must not hold a whole chunk each. */
@@ -34,6 +35,7 @@ export class ChunkPool {
   /** Gives back a buffer of `take`, once. */
   give(buffer: Uint8Array): void {
     this.used -= buffer.length;
+    assert(this.used >= 0, "a buffer is given back once");
     if (buffer.length === CHUNK_BYTES && this.free.length < KEPT_BUFFERS) this.free.push(buffer);
   }
 }

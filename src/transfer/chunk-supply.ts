@@ -337,6 +337,7 @@ export class ChunkSupply {
   }
 
   private drop(chunk: CachedChunk): void {
+    assert(chunk.source.chunks.get(chunk.index) === chunk, "a chunk is dropped once");
     chunk.source.chunks.delete(chunk.index);
     this.pool.give(chunk.bytes);
   }
@@ -364,7 +365,9 @@ export class ChunkSupply {
     chunk.holders = waiters.length;
     for (const user of waiters) user.handleChunk(chunk);
     // A pipe's chunk waits for its lane; a file's chunk that nobody waits for any more may go.
-    if (chunk.holders === 0 && source.spec !== undefined) this.drop(chunk);
+    // A waiter that released it at once has dropped it already.
+    const isHeld = chunk.holders > 0 || source.chunks.get(index) !== chunk || this.idle.has(chunk);
+    if (!isHeld && source.spec !== undefined) this.drop(chunk);
   }
 
   private fail(source: SourceFile, code: ErrorCode, text: string): void {

@@ -180,7 +180,14 @@ export class ClientSession extends TransferSession {
 
   private startSender(feed: OfferFeed): void {
     const { supply, messages, events } = this;
-    this.sender = new Sender({ hash: this.host.hash, supply, feed, messages, events });
+    this.sender = new Sender({
+      hash: this.host.hash,
+      supply,
+      feed,
+      messages,
+      events,
+      isSparse: "options" in this.request && this.request.options.sparse,
+    });
     this.sender.pump();
   }
 

@@ -46,6 +46,8 @@ export class IncomingFile {
   readonly forest: HashForest;
   state: IncomingState = "preparing";
   directory: DirectoryNode | undefined;
+  /** The staging file begins as one hole of the whole size. */
+  isSparse = false;
   /** Replaces an existing file. */
   replaces = false;
   /** Chunks that are verified and written. */
@@ -145,6 +147,29 @@ export class IncomingFile {
       this.leaves.add(start, end);
     }
     for (const { height, index, hash } of journaled.forest.subtrees()) this.forest.add(height, index, hash);
+  }
+
+  /**
+   * Counts chunks of zeros as there: a new staging file is one hole. Returns how many were new.
+   *
+   * @throws GodwitError PROTOCOL_VIOLATION beyond the end or without a size.
+   */
+  addZeros(firstChunk: number, count: number, hashOfZeros: (lengthBytes: number) => Uint8Array): number {
+    const { sizeBytes } = this;
+    if (sizeBytes === undefined || firstChunk + count > chunkCount(sizeBytes))
+      throw violation("chunks of zeros beyond the end of the file");
+    let added = 0;
+    for (let index = firstChunk; index < firstChunk + count; index++) {
+      if (this.open.has(index)) throw violation("data for a chunk of zeros");
+      if (this.verified.add(index, index + 1) === 0) continue;
+      const lengthBytes = chunkLength(sizeBytes, index);
+      const contentHash = hashOfZeros(lengthBytes);
+      this.have.add(index, index + 1);
+      if (this.leaves.add(index, index + 1) > 0) this.forest.addChunk(index, lengthBytes, contentHash);
+      this.unjournaled.push({ index, contentHash });
+      added += lengthBytes;
+    }
+    return added;
   }
 
   /** A chunk on disk is not what was verified: it has to come again, with the hash it had. */

@@ -168,6 +168,13 @@ export type ControlMessage =
       readonly committed: number;
       readonly failed: number;
     }
+  /** Chunks that hold nothing but zeros: no data comes for them. Only with the option `sparse`. */
+  | {
+      readonly type: "zero-chunks";
+      readonly object: number;
+      readonly firstChunk: number;
+      readonly count: number;
+    }
   /** Bytes the receiver has verified so far, those of earlier runs included. For showing only. */
   | { readonly type: "progress"; readonly verifiedBytes: number }
   /** The sender's answer to `result`: nothing more will come. */
@@ -194,6 +201,7 @@ const TYPE_CODES = {
   finished: 13,
   rejected: 14,
   progress: 15,
+  "zero-chunks": 16,
 } as const satisfies Record<ControlMessage["type"], number>;
 
 const MODES: readonly RequestMode[] = ["push", "pull", "list"];
@@ -297,6 +305,9 @@ function writeBody(writer: ByteWriter, message: ControlMessage): void {
       writer.varint(message.code === undefined ? 0 : ERRORS[message.code].wire);
       peerText(writer, message.text);
       writer.varint(message.committed).varint(message.failed);
+      return;
+    case "zero-chunks":
+      writer.varint(message.object).varint(message.firstChunk).varint(message.count);
       return;
     case "progress":
       writer.varint(message.verifiedBytes);
@@ -438,6 +449,11 @@ function readBody(reader: ByteReader): ControlMessage {
         committed: reader.varint(),
         failed: reader.varint(),
       };
+    }
+    case TYPE_CODES["zero-chunks"]: {
+      const object = reader.varint();
+      const firstChunk = reader.varint();
+      return { type: "zero-chunks", object, firstChunk, count: readCount(reader, HASHES_PER_MESSAGE) };
     }
     case TYPE_CODES.progress:
       return { type: "progress", verifiedBytes: reader.varint() };

@@ -171,6 +171,11 @@ export class Receiver implements ReceivingEngine, OutputOwner {
         }
         break;
       }
+      case "zero-chunks": {
+        const file = this.receiving(message.object);
+        if (file !== undefined) this.handleZeros(file, message.firstChunk, message.count);
+        break;
+      }
       case "source-failed": {
         const file = this.receiving(message.object);
         if (file !== undefined) this.refuseFile(file, message.code, message.text);
@@ -447,6 +452,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     }
     file.directory = node;
     file.replaces = decision.replaces;
+    file.isSparse = options.sparse && entry.sizeBytes !== undefined;
     const journaled = this.journal?.contents.files.get(toHex(key));
     if (
       options.update &&
@@ -523,7 +529,8 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     let neededBytes = 0;
     for (const file of [...this.files.values(), ...this.toAccept])
       neededBytes += Math.max(0, (file.sizeBytes ?? 0) - file.haveBytes);
-    if (neededBytes === 0) {
+    // How much of a sparse file is holes is known only when it was read.
+    if (neededBytes === 0 || this.setup.options.sparse) {
       this.isSpaceChecked = isWholeList;
       this.gate = "open";
       return;
@@ -584,6 +591,34 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     this.consumed += chunkBytes(file, index);
     this.refetch(file, [index], "the chunk did not match its hash");
   }
+
+  private handleZeros(file: IncomingFile, firstChunk: number, count: number): void {
+    if (!file.isSparse) throw violation("chunks of zeros that were not asked for");
+    if (file.resumed !== undefined) {
+      // The staging file of an earlier run may hold anything there: zeros have to be written.
+      this.setup.messages.add({
+        type: "refetch",
+        object: file.object,
+        ranges: [[firstChunk, firstChunk + count]],
+      });
+      return;
+    }
+    this.verifiedBytes += file.addZeros(firstChunk, count, (lengthBytes) => this.hashOfZeros(lengthBytes));
+    this.handleWritten(file);
+  }
+
+  private hashOfZeros(lengthBytes: number): Uint8Array {
+    let known = this.zeroHashes.get(lengthBytes);
+    if (known === undefined) {
+      known = this.setup.hash(new Uint8Array(lengthBytes));
+      // One for whole chunks and one for the last of each open file.
+      if (this.zeroHashes.size > ENTRIES_AHEAD) this.zeroHashes.clear();
+      this.zeroHashes.set(lengthBytes, known);
+    }
+    return known;
+  }
+
+  private readonly zeroHashes = new Map<number, Uint8Array>();
 
   handleDamaged(
     file: IncomingFile,

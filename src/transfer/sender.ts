@@ -91,6 +91,8 @@ export interface SenderSetup {
   readonly feed: OfferFeed;
   readonly messages: MessageQueue;
   readonly events: EventQueue;
+  /** Chunks of zeros are named instead of sent. */
+  readonly isSparse: boolean;
 }
 
 /** One lane. */
@@ -104,6 +106,7 @@ export class Sender implements PieceOwner {
   /** Files with chunks to be read a second time. */
   private readonly toReread = new Set<OutgoingFile>();
   private hashes: { object: number; firstChunk: number; hashes: Uint8Array[] } | undefined;
+  private zeros: { object: number; firstChunk: number; count: number } | undefined;
   private readsRunning = 0;
   private sourcesOpen = 0;
   private hasOfferedAll = false;
@@ -160,9 +163,10 @@ export class Sender implements PieceOwner {
 
   /** Puts hashes that were collected into the control stream. Called before the stream is read. */
   flushHashes(): void {
-    if (this.hashes === undefined) return;
-    this.setup.messages.add({ type: "chunk-hashes", ...this.hashes });
+    if (this.hashes !== undefined) this.setup.messages.add({ type: "chunk-hashes", ...this.hashes });
+    if (this.zeros !== undefined) this.setup.messages.add({ type: "zero-chunks", ...this.zeros });
     this.hashes = undefined;
+    this.zeros = undefined;
   }
 
   /** Takes a message of the receiver. @throws GodwitError PROTOCOL_VIOLATION */
@@ -488,6 +492,11 @@ export class Sender implements PieceOwner {
   private sendChunk(file: OutgoingFile, chunk: LoadedChunk): void {
     const { object } = file.entry;
     file.forest.addChunk(chunk.index, chunk.lengthBytes, chunk.contentHash);
+    if (this.setup.isSparse && chunk.source.spec !== undefined && file.mode === "data" && isZero(chunk)) {
+      this.addZeroChunk(object, chunk.index);
+      this.setup.supply.release(chunk);
+      return;
+    }
     this.addHash(object, chunk.index, chunk.contentHash);
     if (file.mode === "data") this.pieces.add(object, chunk);
     else this.setup.supply.release(chunk);
@@ -503,6 +512,20 @@ export class Sender implements PieceOwner {
     }
     file.nextChunk = Math.min(file.nextChunk, end);
     this.pump();
+  }
+
+  private addZeroChunk(object: number, index: number): void {
+    const { zeros } = this;
+    if (
+      zeros?.object === object &&
+      zeros.firstChunk + zeros.count === index &&
+      zeros.count < HASHES_PER_MESSAGE
+    )
+      zeros.count++;
+    else {
+      this.flushHashes();
+      this.zeros = { object, firstChunk: index, count: 1 };
+    }
   }
 
   private addHash(object: number, index: number, contentHash: Uint8Array): void {
@@ -600,6 +623,11 @@ export class Sender implements PieceOwner {
       this.setup.supply.removeUser(file.source);
     }
   }
+}
+
+function isZero({ bytes, lengthBytes }: LoadedChunk): boolean {
+  for (let i = 0; i < lengthBytes; i++) if (bytes[i] !== 0) return false;
+  return true;
 }
 
 function resumedBytes(sizeBytes: number, start: number, end: number): number {

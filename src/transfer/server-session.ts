@@ -132,7 +132,14 @@ export class ServerSession extends TransferSession {
     const { host, runner, supply, messages, events } = this;
     const options = { sendsLinks: request.options.links, filter: compileRules(request.rules) };
     const feed = new ScannedOffers(runner, host.hash, supply, starts, options, () => this.sender?.pump());
-    this.sender = new Sender({ hash: host.hash, supply, feed, messages, events });
+    this.sender = new Sender({
+      hash: host.hash,
+      supply,
+      feed,
+      messages,
+      events,
+      isSparse: request.options.sparse,
+    });
     this.sender.pump();
   }
 

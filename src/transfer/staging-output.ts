@@ -324,7 +324,14 @@ function* openFor(
   file: IncomingFile,
 ): DiskSequence<{ readonly file: FileHandle } | { readonly errno: string }> {
   const { resumed } = file;
-  if (resumed === undefined) return yield* createStaging(root, file.staging);
+  if (resumed === undefined) {
+    const created = yield* createStaging(root, file.staging);
+    if ("errno" in created || !file.isSparse || file.sizeBytes === undefined) return created;
+    const sized = yield* ask({ kind: "truncate", file: created.file, sizeBytes: file.sizeBytes });
+    if (sized.ok) return created;
+    yield* removeStaging(root, file.staging, created.file);
+    return { errno: sized.errno };
+  }
   const opened = yield* ask({ kind: "open-staging", root, path: file.staging });
   if (!opened.ok) return { errno: opened.errno };
   if (opened.facts.identity === resumed.identity) {

@@ -282,6 +282,12 @@ export function outcomes(pair: Pair): [client: TransferOutcome, server: Transfer
   const client = pair.client.session.outcome;
   const server = pair.server.session.outcome;
   if (client === undefined || server === undefined) throw new Error(`no outcome: ${pair.describe()}`);
+  for (const { session } of [pair.client, pair.server]) {
+    const { supply, receiver } = session as unknown as { supply: { usedBytes: number }; receiver: any };
+    const usedBytes = supply.usedBytes + (receiver?.pool?.usedBytes ?? 0);
+    if (usedBytes !== 0)
+      throw new Error(`${usedBytes} bytes of memory were not given back: ${pair.describe()}`);
+  }
   return [client, server];
 }
 

@@ -117,6 +117,39 @@ describe("existing files", () => {
   });
 });
 
+test("--sparse names chunks of zeros instead of sending them, also across an interruption", () => {
+  const sparse = new Uint8Array(50 * CHUNK_BYTES + 7);
+  sparse.set(B, 20 * CHUNK_BYTES);
+  const from = disk("from");
+  const to = disk("to");
+  from.plant("/t/sparse", sparse);
+  from.plant("/t/zeros", new Uint8Array(3 * CHUNK_BYTES));
+  const pair = run(from, to, { sparse: true });
+  expect(outcomes(pair)[0]).toMatchObject({ code: undefined, files: 2 });
+  expect(pair.server.received).toBe(2 * CHUNK_BYTES);
+  const expected = [
+    ["/t/sparse", sparse],
+    ["/t/zeros", new Uint8Array(3 * CHUNK_BYTES)],
+  ] as const;
+  expect(differences(to.tree(), expected)).toEqual([]);
+  for (let at = 100; at < 6_000; at += 300) {
+    const again = disk("again");
+    const options = { options: { ...DEFAULT_OPTIONS, sparse: true } };
+    const cut = new Pair(from, again, push(["t"], options), {
+      seed: at,
+      onRound: ({ nowUs }) => nowUs > 1_000_000 + at,
+    });
+    cut.run();
+    if (cut.isOver) continue;
+    from.killProcess();
+    again.killProcess();
+    const second = new Pair(from, again, push(["t"], options), { seed: at });
+    second.run();
+    expect(outcomes(second)[0].text).toBe("2 files complete");
+    expect(differences(again.tree(), expected)).toEqual([]);
+  }
+});
+
 describe("what is in the way or special", () => {
   test("a directory, a link or a FIFO at the final name is refused with every option", () => {
     for (const options of [{}, { overwrite: true }, { update: true }])
