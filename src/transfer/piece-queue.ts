@@ -167,7 +167,21 @@ export class PieceQueue implements ObjectSource {
     if (chunk.sentBytes === chunk.lengthBytes && chunk.lost.size === 0) this.sentWhole.add(chunk);
   }
 
+  // A packet's neighbouring pieces are told as one range, which may reach into the next chunk.
+
   handlePieceAcked(object: number, offset: number, lengthBytes: number): void {
+    const roomBytes = CHUNK_BYTES - (offset % CHUNK_BYTES);
+    if (lengthBytes > roomBytes) this.handlePieceAcked(object, offset + roomBytes, lengthBytes - roomBytes);
+    this.handleAcked(object, offset, Math.min(lengthBytes, roomBytes));
+  }
+
+  handlePieceLost(object: number, offset: number, lengthBytes: number): void {
+    const roomBytes = CHUNK_BYTES - (offset % CHUNK_BYTES);
+    this.handleLost(object, offset, Math.min(lengthBytes, roomBytes));
+    if (lengthBytes > roomBytes) this.handlePieceLost(object, offset + roomBytes, lengthBytes - roomBytes);
+  }
+
+  private handleAcked(object: number, offset: number, lengthBytes: number): void {
     const chunk = this.chunkAt(object, offset);
     if (chunk === undefined) return;
     const start = offset % CHUNK_BYTES;
@@ -187,7 +201,7 @@ export class PieceQueue implements ObjectSource {
     this.owner.handleChunkAcked(chunk);
   }
 
-  handlePieceLost(object: number, offset: number, lengthBytes: number): void {
+  private handleLost(object: number, offset: number, lengthBytes: number): void {
     const chunk = this.chunkAt(object, offset);
     if (chunk === undefined) return;
     const start = offset % CHUNK_BYTES;
