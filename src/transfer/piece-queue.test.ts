@@ -8,9 +8,9 @@ function sentPair(): { queue: PieceQueue; delivered: number[] } {
   const delivered: number[] = [];
   const queue = new PieceQueue({
     isReading: false,
-    handleChunkAcked: (chunk: { readonly index: number }) => void delivered.push(chunk.index),
+    handleChunkAcked: (chunk) => void delivered.push(chunk.index),
     handleReloadNeeded: () => undefined,
-  } as unknown as ConstructorParameters<typeof PieceQueue>[0]);
+  });
   const piece = { object: 0, offset: 0, availableBytes: 0, isRetransmission: false };
   for (const index of [0, 1]) {
     const bytes = new Uint8Array(CHUNK_BYTES);
