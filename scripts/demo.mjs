@@ -94,6 +94,7 @@ try {
   const link = {
     delayUs: (ROUND_TRIP_MS / 2) * 1_000,
     rateBytesPerSecond: (RATE_MBIT * 1e6) / 8,
+    mtuBytes: 1_472,
     lossProbability: LOSS,
     reorderProbability: 0.02,
     reorderDelayUs: 5_000,
