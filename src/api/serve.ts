@@ -206,6 +206,9 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     settleEnd(result);
   };
 
+  /** The attempt that receives each job, for a sender that died and came back. */
+  const attempts = new Map<string, Attempt>();
+
   const accept = (connection: Connection): void => {
     const number = nextConnection++;
     const publicKey = connection.peerIdentity ?? new Uint8Array(32);
@@ -218,11 +221,17 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     };
     const startedUs = monotonicNowUs();
     let isTransfer = false;
+    let onHeartbeat: (() => void) | undefined;
     host.watch(connection, (event) => {
+      if (event.type === "heartbeat") onHeartbeat?.();
       isTransfer ||= event.type === "transfer-started";
       events.emit({ type: "peer-event", connection: number, peer, event });
     });
     events.emit({ type: "peer-connected", connection: number, peer });
+    let settleAttempt: () => void = () => undefined;
+    const ended = new Promise<void>((resolveAttempt) => {
+      settleAttempt = resolveAttempt;
+    });
     const below = known?.directory === undefined ? undefined : parseSafePath(known.directory);
     const session = new ServerSession(
       {
@@ -231,6 +240,26 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
         peerFingerprint: fingerprint,
         peerAddress: peer.address,
         umask: process.umask(),
+        beforeReceiving: (job, proceed) => {
+          const earlier = attempts.get(job);
+          attempts.set(job, {
+            connection,
+            cancel: () => {
+              session.cancel("PEER_GONE", "the sender is gone; it dialled again", monotonicNowUs());
+              connection.close(undefined, "", monotonicNowUs());
+              host.wake();
+            },
+            ended,
+            listen: (listener) => {
+              onHeartbeat = listener;
+            },
+          });
+          if (earlier === undefined) proceed();
+          else
+            void giveWay(earlier, host)
+              .then(proceed)
+              .then(() => host.wake());
+        },
       },
       {
         location: below === undefined ? directory : join(directory, ...below.components),
@@ -245,8 +274,11 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       const report = pathReport(connection.statistics(monotonicNowUs()));
       events.emit({ type: "peer-event", connection: number, peer, event: { type: "path-measured", report } });
     }, 200);
-    void host.run(connection, session, false).then(async (outcome) => {
+    const outcomeReached = host.run(connection, session, false);
+    void outcomeReached.then(() => settleAttempt());
+    void outcomeReached.then(async (outcome) => {
       clearInterval(timer);
+      for (const [job, attempt] of attempts) if (attempt.connection === connection) attempts.delete(job);
       if (isTransfer) {
         const result = servedTransfer(outcome, {
           seconds: (monotonicNowUs() - startedUs) / 1e6,
@@ -281,6 +313,46 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     close: () => finish(undefined),
     [Symbol.asyncIterator]: () => events[Symbol.asyncIterator](),
   };
+}
+
+/** One attempt at receiving a job. */
+interface Attempt {
+  readonly connection: Connection;
+  readonly ended: Promise<void>;
+  cancel(): void;
+  /** Calls `listener` when the peer answers a ping. */
+  listen(listener: () => void): void;
+}
+
+/** Least time in which a living sender must answer, in milliseconds. */
+const SIGN_OF_LIFE_MS = 1_000;
+
+/**
+ * The same sender asks for the same job again: when the earlier attempt's sender does not answer a
+ * ping it is ended, its state kept, and the new attempt resumes it. A living one stays; the new
+ * attempt then meets its lock.
+ */
+async function giveWay(earlier: Attempt, host: Host): Promise<void> {
+  const limitMs = Math.max(
+    SIGN_OF_LIFE_MS,
+    (4 * earlier.connection.statistics(monotonicNowUs()).smoothedRttUs) / 1_000,
+  );
+  const isAlive = await new Promise<boolean>((resolveLife) => {
+    const timer = setTimeout(() => resolveLife(false), limitMs);
+    earlier.listen(() => {
+      clearTimeout(timer);
+      resolveLife(true);
+    });
+    void earlier.ended.then(() => {
+      clearTimeout(timer);
+      resolveLife(true);
+    });
+    earlier.connection.ping();
+    host.wake();
+  });
+  if (isAlive) return;
+  earlier.cancel();
+  await earlier.ended;
 }
 
 function checkDirectory(directory: string, name: string): void {

@@ -107,17 +107,26 @@ export class ServerSession extends TransferSession {
       }
     }
     const { host, runner, messages, events } = this;
-    this.receiver = new Receiver({
-      hash: host.hash,
-      runner,
-      messages,
-      events,
-      root,
-      destination,
-      options: request.options,
-      umask: host.umask,
-      job: jobName(host.hash, host.peerKey, request.transferId),
-    });
+    const job = jobName(host.hash, host.peerKey, request.transferId);
+    const proceed = (): void => {
+      if (this.outcome !== undefined) return;
+      this.guard(() => {
+        this.receiver = new Receiver({
+          hash: host.hash,
+          runner,
+          messages,
+          events,
+          root,
+          destination,
+          options: request.options,
+          umask: host.umask,
+          job,
+        });
+        for (const message of this.early.splice(0)) this.handleMessage(message);
+      });
+    };
+    if (host.beforeReceiving === undefined) proceed();
+    else host.beforeReceiving(job, proceed);
   }
 
   private send(request: RequestMessage, root: RootHandle): void {

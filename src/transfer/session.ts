@@ -41,6 +41,11 @@ export interface SessionHost {
   readonly peerAddress: string;
   /** Permission bits that received files never get. */
   readonly umask: number;
+  /**
+   * Asked before a peer's files are received for a job, so that the host can first end an attempt of
+   * the same job whose sender is gone; calls `proceed`, at once or later. Absent: always at once.
+   */
+  readonly beforeReceiving?: (job: string, proceed: () => void) => void;
   /** Memory for sending; 32 MiB unless given. */
   readonly supplyBytes?: number;
 }
