@@ -8,12 +8,16 @@ import { RateMeter } from "./render/rate-meter.ts";
 import type { ProgressView } from "./render/progress-line.ts";
 import { pathLine, verdictLine } from "./render/verdict.ts";
 
+/** Files whose resumption is told by name. */
+const RESUMED_FILES_SHOWN = 5;
+
 /** Keeps what the progress line shows. */
 export class ProgressFollower {
   private readonly output: Output;
   private readonly meter = new RateMeter();
   private view: ProgressView;
   private hasStarted = false;
+  private resumedFiles = 0;
 
   constructor(output: Output, label: string) {
     this.output = output;
@@ -34,11 +38,7 @@ export class ProgressFollower {
     const { output } = this;
     switch (update.type) {
       case "transfer-resumed":
-        if (update.isWhole || update.totalBytes > 0) {
-          const share = (100 * update.haveBytes) / Math.max(update.totalBytes, 1);
-          const what = update.isWhole ? "" : `${shown(update.path)} `;
-          output.say(`${what}resumed at ${(Math.floor(share * 10) / 10).toFixed(1)} %`);
-        }
+        this.sayResumed(update);
         return;
       case "file-restarted":
         output.say(`${shown(update.path)} starts again: ${shown(update.reason)}`);
@@ -80,6 +80,13 @@ export class ProgressFollower {
         return;
     }
     if (this.hasStarted) output.progress(this.view);
+  }
+
+  /** Files found whole are only counted at the end; a tree that was cut off has a few in the middle. */
+  private sayResumed(update: TransferUpdate & { readonly type: "transfer-resumed" }): void {
+    if (update.isWhole || ++this.resumedFiles > RESUMED_FILES_SHOWN) return;
+    const share = Math.floor((1_000 * update.haveBytes) / Math.max(update.totalBytes, 1)) / 10;
+    this.output.say(`${shown(update.path)} resumed at ${share.toFixed(1)} %`);
   }
 }
 

@@ -78,6 +78,7 @@ export type TransferEvent =
       readonly peerFingerprint: string;
       readonly peerAddress: string;
     }
+  /** The receiver has verified part of a file, or all of it (`isWhole`), from an earlier attempt. */
   | {
       readonly type: "transfer-resumed";
       readonly path: string;

@@ -267,20 +267,27 @@ export class Sender implements PieceOwner {
     if (file.state !== "offered" || file.source === undefined)
       throw violation("an accept for an object that was not offered as a file");
     const size = file.source.sizeBytes;
+    let haveBytes = 0;
     for (const { height, index, hash } of have) {
       const start = index * 2 ** height;
       const end = start + 2 ** height;
       if (size === undefined || end > chunkCount(size) || file.have.add(start, end) < end - start)
         throw violation("verified chunks that the file does not have, or twice");
       file.forest.add(height, index, hash);
-      this.tally.resumedBytes += resumedBytes(size, start, end);
+      haveBytes += resumedBytes(size, start, end);
     }
+    this.tally.resumedBytes += haveBytes;
     file.mode = mode;
     file.state = "queued";
     this.setup.supply.addUser(file.source);
     file.usesSource = true;
     this.toRead.add(file);
     const { path, sizeBytes } = file.entry;
+    if (haveBytes > 0) {
+      const totalBytes = size ?? 0;
+      const isWhole = haveBytes === totalBytes;
+      this.setup.events.add({ type: "transfer-resumed", path, haveBytes, totalBytes, isWhole });
+    }
     this.setup.events.add({ type: "file-started", path, sizeBytes });
   }
 
