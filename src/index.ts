@@ -19,6 +19,13 @@ export {
 } from "./api/serve.ts";
 export { identity, type HomeOptions } from "./api/identity.ts";
 export { forgetPeer, listPeers, trustPeer, type Peer, type TrustOptions } from "./api/peers.ts";
+export type { Receipt } from "./api/receipt.ts";
+export {
+  verifyReceipt,
+  type ReceiptDifference,
+  type ReceiptVerdict,
+  type VerifyReceiptOptions,
+} from "./api/verify-receipt.ts";
 export { UnknownPeerError } from "./api/dial.ts";
 export type { ControllerName, DialOptions, NetworkOptions, TrustPolicy } from "./api/options.ts";
 export type { PathReport, RateLimit } from "./api/path-report.ts";

@@ -13,9 +13,10 @@ import { Host } from "../node/host.ts";
 import { parseAddress } from "../node/sockets/address-text.ts";
 import { openSocket } from "../node/sockets/open.ts";
 import { homeDirectory } from "../node/stores/home.ts";
-import { loadIdentity } from "../node/stores/identity.ts";
+import { loadIdentity, type Identity } from "../node/stores/identity.ts";
 import { KnownPeers, type KnownPeer } from "../node/stores/known-peers.ts";
 import type { Connection } from "../transport/connection.ts";
+import type { CryptoProvider } from "../transport/crypto.ts";
 import { fingerprintOf, parseFingerprint } from "../transport/fingerprint.ts";
 import { makeEndpoint } from "./endpoint.ts";
 import type { DialOptions } from "./options.ts";
@@ -48,6 +49,9 @@ export interface Dialled {
   readonly connection: Connection;
   /** The peer's proven fingerprint. */
   readonly fingerprint: string;
+  /** Who this side is to it. */
+  readonly identity: Identity;
+  readonly crypto: CryptoProvider;
 }
 
 /** The addresses of a target, in the system's order. */
@@ -172,7 +176,7 @@ export async function dial(
     if (options.pin !== undefined || options.acceptNew === true || isPairing) {
       if (!target.host.startsWith("@")) peers.rememberAddress(fingerprint, target.address);
     }
-    return { host, connection, fingerprint };
+    return { host, connection, fingerprint, identity, crypto };
   } catch (error) {
     host.close();
     throw error;

@@ -8,11 +8,18 @@ import { ClientSession, type ClientRequest } from "../transfer/client-session.ts
 import { dial } from "./dial.ts";
 import type { DialOptions } from "./options.ts";
 import { pathReport } from "./path-report.ts";
+import { receiptHost, receiptOf } from "./receipt.ts";
 import type { Target } from "./target.ts";
 import { transferResult, type TransferContext, type TransferResult } from "./transfer.ts";
 
 /** Joins something of the host's, such as a stream, to a session; returns what undoes it. */
 export type SessionAttachment = (session: ClientSession, host: Host, connection: Connection) => () => void;
+
+/** Options of a session. */
+export interface SessionOptions extends DialOptions {
+  /** Keep what the receiver of a push signs. */
+  readonly receipt?: boolean | undefined;
+}
 
 /**
  * Dials, runs the request to its end, and closes.
@@ -22,13 +29,14 @@ export type SessionAttachment = (session: ClientSession, host: Host, connection:
 export async function runSession(
   target: Target,
   request: ClientRequest,
-  options: DialOptions,
+  options: SessionOptions,
   context: TransferContext,
   attach?: SessionAttachment,
 ): Promise<TransferResult> {
   const hash = await loadBlake3();
   const startedUs = monotonicNowUs();
-  const { host, connection, fingerprint } = await dial(target, options, (event) => context.emit(event));
+  const dialled = await dial(target, options, (event) => context.emit(event));
+  const { host, connection, fingerprint } = dialled;
   const isCapped = options.rateBytesPerSecond !== undefined;
   const measure = (): ReturnType<typeof pathReport> =>
     pathReport(connection.statistics(monotonicNowUs()), isCapped);
@@ -40,6 +48,7 @@ export async function runSession(
       peerFingerprint: fingerprint,
       peerAddress: target.address,
       umask: process.umask(),
+      receipts: receiptHost(dialled.identity, dialled.crypto, options.receipt === true),
     },
     request,
     monotonicNowUs(),
@@ -56,10 +65,12 @@ export async function runSession(
     if (options.signal?.aborted === true) abort();
     const ended = await outcome;
     const facts = {
-      root: "",
       seconds: (monotonicNowUs() - startedUs) / 1e6,
       peer: { fingerprint, address: printable(target.address) },
       path: measure(),
+      ...(options.receipt === true && session.receipt !== undefined
+        ? { receipt: receiptOf(session.receipt, dialled.crypto) }
+        : {}),
     };
     await host.closing(connection);
     return transferResult(ended, facts);

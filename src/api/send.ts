@@ -38,6 +38,8 @@ export interface PushOptions {
 export interface SendOptions extends DialOptions, PushOptions {
   /** `HOST[:PORT][/DIR]`, `@name[/DIR]`. */
   readonly to: string;
+  /** Keep the receiver's signed receipt in the result. Default false: it lists every entry. */
+  readonly receipt?: boolean | undefined;
 }
 
 /** The options as the transfer engine names them. */

@@ -26,6 +26,7 @@ import { makeEndpoint } from "./endpoint.ts";
 import { EventStream } from "./event-stream.ts";
 import type { NetworkOptions } from "./options.ts";
 import { pathReport } from "./path-report.ts";
+import { receiptHost } from "./receipt.ts";
 import { DEFAULT_PORT, parseListen } from "./target.ts";
 import { asGodwitError, type TransferResult, type TransferUpdate } from "./transfer.ts";
 
@@ -260,6 +261,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
               .then(proceed)
               .then(() => host.wake());
         },
+        receipts: receiptHost(identity, crypto, false),
       },
       {
         location: below === undefined ? directory : join(directory, ...below.components),
@@ -380,7 +382,7 @@ function servedTransfer(
   const isFailed = code !== undefined && code !== "PARTIAL";
   return {
     ...facts,
-    root: "",
+    root: outcome.root,
     result: code === undefined ? "complete" : isFailed ? "failed" : "partial",
     exit: code === undefined ? 0 : ERRORS[code].exit,
     error: isFailed ? new GodwitError(code, outcome.text, { peer: facts.peer.address }) : undefined,

@@ -5,6 +5,7 @@ import type { GodwitEvent } from "../events/event.ts";
 import type { EntryFailure, TransferOutcome } from "../transfer/tally.ts";
 import { EventStream } from "./event-stream.ts";
 import type { PathReport } from "./path-report.ts";
+import type { Receipt } from "./receipt.ts";
 
 /** How the path is doing, told some times a second while a transfer runs. */
 export interface PathMeasured {
@@ -34,6 +35,8 @@ export interface TransferResult {
   readonly failures: readonly EntryFailure[];
   readonly peer: { readonly fingerprint: string; readonly address: string };
   readonly path: PathReport;
+  /** The receiver's signed word for it, if `receipt` was asked for and something became durable there. */
+  readonly receipt?: Receipt | undefined;
 }
 
 /** A running transfer. */
@@ -101,12 +104,13 @@ export function asGodwitError(error: unknown): GodwitError {
  */
 export function transferResult(
   outcome: TransferOutcome,
-  facts: Pick<TransferResult, "seconds" | "peer" | "path" | "root">,
+  facts: Pick<TransferResult, "seconds" | "peer" | "path" | "receipt">,
 ): TransferResult {
   const { code } = outcome;
   if (code !== undefined && code !== "PARTIAL") throw outcomeError(code, outcome, facts.peer.address);
   return {
     ...facts,
+    root: outcome.root,
     result: code === undefined ? "complete" : "partial",
     exit: code === undefined ? 0 : ERRORS.PARTIAL.exit,
     files: outcome.files,

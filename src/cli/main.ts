@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly loa
   },
   id: { summary: "print this machine's fingerprint", load: () => import("./commands/id.ts") },
   peers: { summary: "known and authorised peers", load: () => import("./commands/peers.ts") },
+  verify: {
+    summary: "check a signed receipt, and files against it",
+    load: () => import("./commands/verify.ts"),
+  },
   link: { summary: "a UDP relay that behaves like a bad network", load: () => import("./commands/link.ts") },
   classic: { summary: "the five classic systems", load: () => import("./commands/classic.ts") },
 };

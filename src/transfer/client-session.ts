@@ -1,4 +1,5 @@
 /** The end of a transfer that begins it: sends the request, then is the sender or the receiver. */
+import { equalBytes } from "../base/bytes.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
 import { GodwitError } from "../base/errors.ts";
 import { MANIFEST_ENTRIES } from "../base/limits.ts";
@@ -15,6 +16,7 @@ import { PipeOffer, ScannedOffers } from "./offers.ts";
 import { compileRules } from "./path-rules.ts";
 import { PipeReceiver } from "./pipe-receiver.ts";
 import { Receiver } from "./receiver.ts";
+import { receiptMessage, type SignedReceipt } from "./receipt.ts";
 import { Sender } from "./sender.ts";
 import type { SessionHost } from "./session.ts";
 import { TransferSession } from "./session.ts";
@@ -187,6 +189,7 @@ export class ClientSession extends TransferSession {
       messages,
       events,
       isSparse: "options" in this.request && this.request.options.sparse,
+      keepsList: this.host.receipts?.keepsList ?? false,
     });
     this.sender.pump();
   }
@@ -262,8 +265,48 @@ export class ClientSession extends TransferSession {
   /** Messages that came before the destination was open: at most a stream window of them. */
   private readonly early: ControlMessage[] = [];
 
+  /** RECEIPTS §4: the receiver must sign what this side knows to be true, with the key of this connection. */
+  private takeReceipt(message: ControlMessage & { readonly type: "receipt" }, sender: Sender): void {
+    const { receipts, peerKey, hash } = this.host;
+    if (receipts === undefined) return;
+    const { durable, files, bytes } = sender.tally;
+    const isSame =
+      durable !== undefined &&
+      equalBytes(durable.root(), message.root) &&
+      durable.size === message.entries &&
+      files === message.files &&
+      bytes === message.bytes;
+    if (!isSame)
+      throw new GodwitError("PROTOCOL_VIOLATION", "the receiver signed a receipt for something else");
+    const id = transferId(hash, this.request);
+    if (!receipts.verify(peerKey, receiptMessage(message, id, receipts.ownKey, peerKey), message.signature))
+      throw new GodwitError("BAD_SIGNATURE", "the signature of the receiver's receipt does not hold");
+    const { root, entries, flushedAtMs, signature } = message;
+    const keys = { senderKey: receipts.ownKey, receiverKey: peerKey };
+    const list = durable.kept();
+    this.signedReceipt = {
+      root,
+      entries,
+      files,
+      bytes,
+      flushedAtMs,
+      transferId: id,
+      ...keys,
+      signature,
+      list,
+    };
+  }
+
+  private signedReceipt: SignedReceipt | undefined;
+
+  /** The receiver's signed word for a push; `undefined` until it came. */
+  get receipt(): SignedReceipt | undefined {
+    return this.signedReceipt;
+  }
+
   protected handleMessage(message: ControlMessage): void {
     if (message.type === "rejected") this.end(message.code, message.text);
+    else if (this.sender !== undefined && message.type === "receipt") this.takeReceipt(message, this.sender);
     else if (this.sender !== undefined) this.sender.handleMessage(message);
     else if (this.receiver !== undefined) this.receiver.handleMessage(message);
     else if (this.request.mode === "pull") this.early.push(message);

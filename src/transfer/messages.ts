@@ -20,6 +20,7 @@ import {
 import { decodeUtf8, decodeUtf8Lossy, encodeUtf8 } from "../base/utf8.ts";
 import type { Subtree } from "../files/hash-tree.ts";
 import { HASH_BYTES, TREE_HEIGHT } from "../files/hash-tree.ts";
+import { SIGNATURE_BYTES } from "./receipt.ts";
 
 /** Version of the control messages; a peer that does not know it answers VERSION_MISMATCH. */
 export const TRANSFER_VERSION = 1;
@@ -160,6 +161,16 @@ export type ControlMessage =
       readonly state: "committed" | "unchanged" | "planned" | "replacing";
       readonly root: Uint8Array;
     }
+  /** What the receiver signs, before its `result`. docs/spec/receipts.md */
+  | {
+      readonly type: "receipt";
+      readonly root: Uint8Array;
+      readonly entries: number;
+      readonly files: number;
+      readonly bytes: number;
+      readonly flushedAtMs: number;
+      readonly signature: Uint8Array;
+    }
   /** The receiver's last word; `code` is `undefined` for complete success. */
   | {
       readonly type: "result";
@@ -202,6 +213,7 @@ const TYPE_CODES = {
   rejected: 14,
   progress: 15,
   "zero-chunks": 16,
+  receipt: 17,
 } as const satisfies Record<ControlMessage["type"], number>;
 
 const MODES: readonly RequestMode[] = ["push", "pull", "list"];
@@ -311,6 +323,10 @@ function writeBody(writer: ByteWriter, message: ControlMessage): void {
       return;
     case "progress":
       writer.varint(message.verifiedBytes);
+      return;
+    case "receipt":
+      writer.raw(message.root).varint(message.entries).varint(message.files).varint(message.bytes);
+      writer.varint(message.flushedAtMs).raw(message.signature);
       return;
     case "finished":
       return;
@@ -457,6 +473,16 @@ function readBody(reader: ByteReader): ControlMessage {
     }
     case TYPE_CODES.progress:
       return { type: "progress", verifiedBytes: reader.varint() };
+    case TYPE_CODES.receipt:
+      return {
+        type: "receipt",
+        root: reader.copy(HASH_BYTES),
+        entries: reader.varint(),
+        files: reader.varint(),
+        bytes: reader.varint(),
+        flushedAtMs: reader.varint(),
+        signature: reader.copy(SIGNATURE_BYTES),
+      };
     case TYPE_CODES.finished:
       return { type: "finished" };
     case TYPE_CODES.rejected:

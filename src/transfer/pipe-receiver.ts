@@ -16,11 +16,12 @@ import type { VerifiedChunk } from "./incoming-file.ts";
 import { IncomingFile } from "./incoming-file.ts";
 import type { ControlMessage, EntryMessage, MessageQueue } from "./messages.ts";
 import type { ReceivingEngine } from "./receiving-engine.ts";
+import { DurableEntries } from "./receipt.ts";
 import { Tally } from "./tally.ts";
 
 /** Receives into a stream. */
 export class PipeReceiver implements ReceivingEngine {
-  readonly tally = new Tally();
+  readonly tally: Tally;
   private readonly hash: Hash;
   private readonly messages: MessageQueue;
   private readonly events: EventQueue;
@@ -42,6 +43,7 @@ export class PipeReceiver implements ReceivingEngine {
 
   constructor(hash: Hash, messages: MessageQueue, events: EventQueue) {
     this.hash = hash;
+    this.tally = new Tally(new DurableEntries(hash));
     this.messages = messages;
     this.events = events;
   }
@@ -202,6 +204,7 @@ export class PipeReceiver implements ReceivingEngine {
     file.state = "closed";
     this.tally.files++;
     this.tally.bytes += sizeBytes;
+    this.tally.durable?.add(file.entry, sizeBytes, root);
     this.events.add({ type: "file-committed", path: file.entry.path, sizeBytes, root: toHex(root) });
     this.openObjects--;
     this.messages.add({ type: "committed", object: file.object, state: "committed", root });

@@ -39,6 +39,7 @@ import type { ReceivingEngine } from "./receiving-engine.ts";
 import { compareExisting, findEarlierState } from "./resume.ts";
 import type { OutputOwner } from "./staging-output.ts";
 import { StagingOutput } from "./staging-output.ts";
+import { DurableEntries } from "./receipt.ts";
 import { keepsState, Tally } from "./tally.ts";
 
 /** Entries being looked at on the disk at once. */
@@ -65,12 +66,14 @@ export interface ReceiverSetup {
   readonly umask: number;
   /** Name of the job, for staging files, journal and lock. */
   readonly job: string;
+  /** Called when everything is durable, before the result is said. */
+  readonly giveReceipt?: ((tally: Tally) => void) | undefined;
 }
 
 /** Receives one transfer. */
 export class Receiver implements ReceivingEngine, OutputOwner {
   private readonly setup: ReceiverSetup;
-  readonly tally = new Tally();
+  readonly tally: Tally;
   private readonly pool = new ChunkPool(RECEIVE_MEMORY_MAX_BYTES + POOL_SLACK_BYTES);
   private readonly directories: DirectoryTree;
   private readonly output: StagingOutput;
@@ -103,6 +106,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
 
   constructor(setup: ReceiverSetup) {
     this.setup = setup;
+    this.tally = new Tally(new DurableEntries(setup.hash));
     const { runner, root } = setup;
     this.directories = new DirectoryTree(runner, root, setup.hash);
     const publisher = new Publisher(runner, root, this.directories);
@@ -404,6 +408,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     this.publisher.add(directory, undefined, (errno) => {
       if (errno === undefined) {
         count();
+        this.tally.durable?.add(entry, 0, NO_HASH);
         this.answer({ type: "committed", object: entry.object, state: "committed", root: NO_HASH });
       } else this.refuseDisk(entry, errno);
       this.pump();
@@ -721,6 +726,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     const sizeBytes = file.sizeBytes ?? 0;
     this.tally.files++;
     this.tally.bytes += sizeBytes;
+    this.tally.durable?.add(file.entry, sizeBytes, root);
     this.setup.events.add({ type: "file-committed", path: file.entry.path, sizeBytes, root: toHex(root) });
   }
 
@@ -795,6 +801,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
   private sendResult(): void {
     this.ending = "confirming";
     const outcome = this.tally.outcome();
+    this.setup.giveReceipt?.(this.tally);
     this.setup.messages.add({
       type: "result",
       code: outcome.code,

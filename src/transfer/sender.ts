@@ -16,6 +16,7 @@ import type { AcceptMode, ControlMessage, EntryMessage, MessageQueue } from "./m
 import type { Offer, OfferFeed } from "./offers.ts";
 import type { OutgoingChunk, PieceOwner } from "./piece-queue.ts";
 import { PieceQueue } from "./piece-queue.ts";
+import { DurableEntries } from "./receipt.ts";
 import { Tally } from "./tally.ts";
 
 /** Loaded bytes that wait to be sent: enough to keep a disk and a fast path busy. */
@@ -93,13 +94,15 @@ export interface SenderSetup {
   readonly events: EventQueue;
   /** Chunks of zeros are named instead of sent. */
   readonly isSparse: boolean;
+  /** Keep the list of durable entries, for a receipt. */
+  readonly keepsList?: boolean;
 }
 
 /** One lane. */
 export class Sender implements PieceOwner {
   private readonly setup: SenderSetup;
   readonly pieces: PieceQueue;
-  readonly tally = new Tally();
+  readonly tally: Tally;
   private readonly objects = new Map<number, OutgoingFile>();
   /** Accepted files that were not read to the end, in the order of acceptance. */
   private readonly toRead = new Set<OutgoingFile>();
@@ -123,6 +126,7 @@ export class Sender implements PieceOwner {
 
   constructor(setup: SenderSetup) {
     this.setup = setup;
+    this.tally = new Tally(new DurableEntries(setup.hash, setup.keepsList));
     this.pieces = new PieceQueue(this);
   }
 
@@ -333,6 +337,7 @@ export class Sender implements PieceOwner {
     this.finish(file);
     const size = file.source?.sizeBytes ?? entry.sizeBytes ?? 0;
     const isPlanned = message.state === "planned" || message.state === "replacing";
+    if (message.state === "committed") this.tally.durable?.add(entry, size, message.root);
     if (isPlanned) this.tally.plannedEntries++;
     else if (entry.kind === "directory") this.tally.directories++;
     else if (entry.kind === "symlink") this.tally.links++;

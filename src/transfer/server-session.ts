@@ -12,10 +12,12 @@ import { TRANSFER_VERSION } from "./messages.ts";
 import { Lister } from "./lister.ts";
 import { ScannedOffers } from "./offers.ts";
 import { compileRules } from "./path-rules.ts";
+import { receiptMessage } from "./receipt.ts";
 import { Receiver } from "./receiver.ts";
 import { Sender } from "./sender.ts";
 import type { SessionHost } from "./session.ts";
 import { TransferSession } from "./session.ts";
+import type { Tally } from "./tally.ts";
 
 /** What a server lets a peer do. */
 export interface ServePolicy {
@@ -121,12 +123,29 @@ export class ServerSession extends TransferSession {
           options: request.options,
           umask: host.umask,
           job,
+          giveReceipt: (tally) => this.giveReceipt(tally, request.transferId),
         });
         for (const message of this.early.splice(0)) this.handleMessage(message);
       });
     };
     if (host.beforeReceiving === undefined) proceed();
     else host.beforeReceiving(job, proceed);
+  }
+
+  /** RECEIPTS §3: what is durable now, signed. Nothing durable, nothing to sign. */
+  private giveReceipt(tally: Tally, transferId: Uint8Array): void {
+    const { receipts, peerKey } = this.host;
+    const { durable, files, bytes } = tally;
+    if (receipts === undefined || durable === undefined || durable.size === 0) return;
+    const facts = {
+      root: durable.root(),
+      entries: durable.size,
+      files,
+      bytes,
+      flushedAtMs: receipts.wallTimeMs(),
+    };
+    const signature = receipts.sign(receiptMessage(facts, transferId, peerKey, receipts.ownKey));
+    this.messages.add({ type: "receipt", ...facts, signature });
   }
 
   private send(request: RequestMessage, root: RootHandle): void {

@@ -20,6 +20,7 @@ import type { ControlMessage } from "./messages.ts";
 import { MessageDecoder, MessageQueue } from "./messages.ts";
 import type { Lister } from "./lister.ts";
 import type { ReceivingEngine } from "./receiving-engine.ts";
+import type { ReceiptHost } from "./receipt.ts";
 import type { Sender } from "./sender.ts";
 import type { TransferOutcome } from "./tally.ts";
 import { Tally } from "./tally.ts";
@@ -46,6 +47,8 @@ export interface SessionHost {
    * the same job whose sender is gone; calls `proceed`, at once or later. Absent: always at once.
    */
   readonly beforeReceiving?: (job: string, proceed: () => void) => void;
+  /** Gives or checks receipts for pushes; without it there are none. */
+  readonly receipts?: ReceiptHost | undefined;
   /** Memory for sending; 32 MiB unless given. */
   readonly supplyBytes?: number;
 }
@@ -324,7 +327,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
         files: outcome.files,
         bytes: outcome.bytes,
         failedFiles: outcome.failedEntries,
-        root: "",
+        root: outcome.root,
       });
     else this.events.add({ type: "transfer-failed", code: outcome.code, text: outcome.text });
   }

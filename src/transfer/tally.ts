@@ -1,6 +1,7 @@
 /** What became of the entries of a transfer, and the verdict over all of them. */
 import type { ErrorCode } from "../base/errors.ts";
 import { ERRORS } from "../base/errors.ts";
+import type { DurableEntries } from "./receipt.ts";
 
 /** Failures listed by name; more are counted only. */
 const LISTED_FAILURES = 10_000;
@@ -35,6 +36,8 @@ export interface TransferOutcome {
   readonly skippedEntries: number;
   /** Entries that a dry run would have transferred. */
   readonly plannedEntries: number;
+  /** Root over the durable entries, hexadecimal; `""` without any. docs/spec/receipts.md */
+  readonly root: string;
 }
 
 /** Whether state for a later resume is kept after a transfer ended with `code`. docs/spec/files.md §5. */
@@ -55,6 +58,12 @@ export class Tally {
   skippedEntries = 0;
   plannedEntries = 0;
   readonly failures: EntryFailure[] = [];
+  /** What the root is over; `undefined` for who moves no entries. */
+  readonly durable: DurableEntries | undefined;
+
+  constructor(durable?: DurableEntries) {
+    this.durable = durable;
+  }
 
   /** Counts an entry that failed. */
   addFailure(path: string, code: ErrorCode, text: string): void {
@@ -84,6 +93,7 @@ export class Tally {
       failures: this.failures,
       skippedEntries,
       plannedEntries: this.plannedEntries,
+      root: this.durable?.rootHex ?? "",
     };
   }
 

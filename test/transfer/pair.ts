@@ -30,6 +30,8 @@ async function findHash(): Promise<Hash> {
 export const hash: Hash = await findHash();
 
 export interface PairOptions {
+  /** What differs in the hosts of the two sessions. */
+  readonly hosts?: Readonly<Record<"client" | "server", Partial<SessionHost>>>;
   readonly seed?: number;
   readonly loss?: number;
   readonly windowBytes?: number;
@@ -87,6 +89,7 @@ export class Pair {
       ...base,
       peerKey: new Uint8Array(32).fill(key),
       ...(options.supplyBytes === undefined ? {} : { supplyBytes: options.supplyBytes }),
+      ...options.hosts?.[key === 2 ? "client" : "server"],
     });
     const policy = { location: "/", canRead: true, canWrite: true, keepsExisting: false, ...options.policy };
     this.client = new Side(new ClientSession(host(2), request, this.nowUs), clientDisk) as Pair["client"];

@@ -16,10 +16,15 @@ import {
   type TreeFlags,
   type TrustFlags,
 } from "../options.ts";
-import { Output } from "../output.ts";
+import { formatReceipt } from "../../api/receipt.ts";
+import type { TransferResult } from "../../api/transfer.ts";
+import { replaceFile } from "../../node/stores/atomic-file.ts";
+import { Output, shown } from "../output.ts";
 import { watchSignals } from "../signals.ts";
 
-type SendFlags = NetworkFlags & TreeFlags & TrustFlags & { readonly to: string; readonly name?: string };
+type SendFlags = NetworkFlags &
+  TreeFlags &
+  TrustFlags & { readonly to: string; readonly name?: string; readonly receipt?: string };
 
 /** The command. */
 export function command(): Command {
@@ -29,7 +34,8 @@ export function command(): Command {
     )
     .argument("<path...>", "files and directories; - sends standard input, with --name")
     .requiredOption("--to <host>", "HOST[:PORT][/DIR] or @name[/DIR]")
-    .option("--name <name>", "name for standard input at the receiver");
+    .option("--name <name>", "name for standard input at the receiver")
+    .option("--receipt <file>", "store what the receiver signs: what it has, and when it was on its disk");
   return addCommonOptions(addNetworkOptions(addTrustOptions(addTreeOptions(base)))).action(run);
 }
 
@@ -46,6 +52,24 @@ function sourceFrom(paths: readonly string[], name: string | undefined): readonl
   return { stream: process.stdin, name };
 }
 
+/** @throws GodwitError DESTINATION_UNWRITABLE: the transfer is complete all the same. */
+function storeReceipt(file: string, result: TransferResult, output: Output): void {
+  if (result.receipt === undefined) {
+    output.say("no receipt: nothing new was stored there");
+    return;
+  }
+  try {
+    replaceFile(file, Buffer.from(formatReceipt(result.receipt)));
+  } catch (cause) {
+    throw new GodwitError(
+      "DESTINATION_UNWRITABLE",
+      `the transfer is complete, but its receipt cannot be written to ${shown(file)}; name another file and send again with --update`,
+      { path: file, cause },
+    );
+  }
+  output.say(`receipt in ${shown(file)}; to check it: godwit verify ${shown(file)}`);
+}
+
 async function run(paths: string[], flags: SendFlags): Promise<void> {
   const output = new Output(flags);
   const signals = watchSignals();
@@ -56,10 +80,12 @@ async function run(paths: string[], flags: SendFlags): Promise<void> {
       ...dialOptions(flags, signals.signal),
       ...treeOptions(flags),
       to: flags.to,
+      receipt: flags.receipt !== undefined,
     };
     const result = await dialAsking(options, output, (trusted) =>
       follow(send(source, { ...options, ...trusted }), output, "sent", flags.stats === true),
     );
+    if (flags.receipt !== undefined) storeReceipt(flags.receipt, result, output);
     output.json(resultEvent(result));
     process.exitCode = result.exit;
   } catch (error) {
