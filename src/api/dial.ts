@@ -17,9 +17,10 @@ import { loadIdentity, type Identity } from "../node/stores/identity.ts";
 import { KnownPeers, type KnownPeer } from "../node/stores/known-peers.ts";
 import type { Connection } from "../transport/connection.ts";
 import type { CryptoProvider } from "../transport/crypto.ts";
+import type { Endpoint } from "../transport/endpoint.ts";
 import { fingerprintOf, parseFingerprint } from "../transport/fingerprint.ts";
 import { makeEndpoint } from "./endpoint.ts";
-import type { DialOptions } from "./options.ts";
+import type { DialOptions, NetworkOptions } from "./options.ts";
 import type { Target } from "./target.ts";
 
 /** Pause before the next address of a name is tried beside the ones before. RFC 8305 §5 says 250 ms for TCP. */
@@ -41,6 +42,37 @@ export class UnknownPeerError extends GodwitError {
     );
     this.fingerprint = fingerprint;
   }
+}
+
+/** A socket from which several machines are dialled. */
+export interface Dialler {
+  readonly identity: Identity;
+  readonly crypto: CryptoProvider;
+  readonly host: Host;
+  readonly endpoint: Endpoint;
+  /** Why the socket was lost, once it was. */
+  failure(): Error | undefined;
+}
+
+/**
+ * Opens a socket to dial from. `onFailed` is told once when it is lost.
+ *
+ * @throws GodwitError CONFIGURATION and what the system refuses.
+ */
+export async function openDialler(
+  options: NetworkOptions,
+  onFailed: (error: Error) => void = () => undefined,
+): Promise<Dialler> {
+  const crypto = nodeCryptoProvider(packetKeyFactory());
+  const identity = loadIdentity(homeDirectory(options.home), crypto);
+  const socket = await openSocket({ port: 0 });
+  const endpoint = makeEndpoint(identity, crypto, socket, options, undefined);
+  let broken: Error | undefined;
+  const host = new Host(socket, endpoint, undefined, (error) => {
+    broken = error;
+    onFailed(error);
+  });
+  return { identity, crypto, host, endpoint, failure: () => broken };
 }
 
 /** A connection that was dialled, and what it runs on. */
@@ -121,6 +153,7 @@ function trustVerdict(
 
 /**
  * Connects to a target and proves who it is. `onEvent` sees every event of the connection and its session.
+ * With `shared` it dials from that socket, which stays open whatever happens.
  *
  * @throws GodwitError NAME_NOT_RESOLVED, HANDSHAKE_TIMEOUT, UNKNOWN_PEER (`UnknownPeerError`), CHANGED_KEY,
  *   PIN_MISMATCH, WRONG_CODE, VERSION_MISMATCH, INTERRUPTED and what the peer's refusal says.
@@ -129,11 +162,9 @@ export async function dial(
   target: Target,
   options: DialOptions,
   onEvent: (event: GodwitEvent) => void,
+  shared?: Dialler,
 ): Promise<Dialled> {
-  const crypto = nodeCryptoProvider(packetKeyFactory());
-  const home = homeDirectory(options.home);
-  const identity = loadIdentity(home, crypto);
-  const peers = KnownPeers.load(home);
+  const peers = KnownPeers.load(homeDirectory(options.home));
   if (options.pin !== undefined) parseFingerprint(options.pin);
   const isPairing =
     options.code !== undefined && (options.pairAgain === true || knownPeer(target, peers) === undefined);
@@ -143,12 +174,9 @@ export async function dial(
       : undefined;
   options.signal?.throwIfAborted();
   const addresses = await addressesOf(target, peers);
-  const socket = await openSocket({ port: 0 });
-  const endpoint = makeEndpoint(identity, crypto, socket, options, undefined);
-  let broken: Error | undefined;
-  const host = new Host(socket, endpoint, undefined, (error) => {
-    broken = error;
-  });
+  const dialler = shared ?? (await openDialler(options));
+  const { host, endpoint, identity, crypto } = dialler;
+  const attempts: Connection[] = [];
   let verdict: GodwitError | undefined;
   let fingerprint = "";
   const verifyPeer = (publicKey: Uint8Array): GodwitError | undefined => {
@@ -163,11 +191,13 @@ export async function dial(
       isPairing ? addresses.slice(0, 1) : addresses,
       (address) => {
         const dialling = endpoint.connect({ address, verifyPeer, pairing }, monotonicNowUs());
+        attempts.push(dialling);
         host.watch(dialling, onEvent);
         return dialling;
       },
       options.signal,
     );
+    const broken = dialler.failure();
     if (broken !== undefined) throw broken;
     if (connection.state !== "established") {
       if (verdict !== undefined) throw verdict;
@@ -178,7 +208,8 @@ export async function dial(
     }
     return { host, connection, fingerprint, identity, crypto };
   } catch (error) {
-    host.close();
+    if (shared === undefined) host.close();
+    else for (const attempt of attempts) attempt.close("INTERRUPTED", "given up", monotonicNowUs());
     throw error;
   }
 }

@@ -19,6 +19,7 @@ export class Output {
   private readonly isQuiet: boolean;
   private readonly isTerminal: boolean;
   private bar: SingleBar | undefined;
+  private diverted: ((line: string) => void) | undefined;
   private lastPlainAt = performance.now();
 
   constructor(options: CommonOptions) {
@@ -30,6 +31,21 @@ export class Output {
   /** Whether JSON lines were asked for. */
   get wantsJson(): boolean {
     return this.isJson;
+  }
+
+  /** Whether progress is to be shown to a person. */
+  get wantsProgress(): boolean {
+    return !this.isQuiet && !this.isJson;
+  }
+
+  /** Whether standard error is a terminal. */
+  get hasTerminal(): boolean {
+    return this.isTerminal;
+  }
+
+  /** Lines for people go through `write` from now on, or straight to standard error again. */
+  divert(write: ((line: string) => void) | undefined): void {
+    this.diverted = write;
   }
 
   /** A JSON line, when asked for. */
@@ -45,8 +61,9 @@ export class Output {
 
   /** A line for a person, quiet or not. */
   error(line: string): void {
-    const { bar } = this;
-    if (bar !== undefined && this.isTerminal) process.stderr.write(`\r\u001b[K${line}\n`);
+    const { bar, diverted } = this;
+    if (diverted !== undefined) diverted(line);
+    else if (bar !== undefined && this.isTerminal) process.stderr.write(`\r\u001b[K${line}\n`);
     else process.stderr.write(`${line}\n`);
   }
 

@@ -4,6 +4,7 @@
  */
 import { assert } from "../base/assert.ts";
 import type { GodwitEvent } from "../events/event.ts";
+import type { DiskRequest, DiskResult } from "../files/disk.ts";
 import type { Connection } from "../transport/connection.ts";
 import type { Endpoint } from "../transport/endpoint.ts";
 import type { DatagramSocket } from "../transport/socket.ts";
@@ -16,6 +17,17 @@ import { NodeDisk } from "./disk/node-disk.ts";
 
 /** Told what a connection and its session observed. */
 export type EventHandler = (event: GodwitEvent) => void;
+
+/** Something beside connections that has disk work to do and times to keep, such as a group's source. */
+export interface HostedWork {
+  takeDiskRequests(): DiskRequest[];
+  readonly hasDiskRequests: boolean;
+  handleDiskResult(id: number, result: DiskResult): void;
+  /** Called in each turn. */
+  handleTurn(nowUs: number): void;
+  /** When a turn is wanted although nothing arrived. */
+  nextTimeoutUs(): number | undefined;
+}
 
 /** A connection that somebody waits for. */
 interface Watched {
@@ -34,6 +46,7 @@ export class Host {
   private readonly endpoint: Endpoint;
   private readonly driver: Driver;
   private readonly watched = new Set<Watched>();
+  private work: { readonly hosted: HostedWork; readonly disk: NodeDisk } | undefined;
   private readonly onAccepted: ((connection: Connection) => void) | undefined;
   private readonly onFailed: (error: Error) => void;
   /** What broke the host, once something did. */
@@ -131,10 +144,21 @@ export class Host {
     });
   }
 
+  /** Carries work that belongs to no single connection, until the host closes. */
+  carry(hosted: HostedWork): void {
+    const disk = new NodeDisk((id, result) => {
+      hosted.handleDiskResult(id, result);
+      this.wake();
+    });
+    this.work = { hosted, disk };
+    this.wake();
+  }
+
   /** Stops at once. Connections that are still open are not told. */
   close(): void {
     this.driver.close();
     for (const { disk } of this.watched) disk?.close();
+    this.work?.disk.close();
     this.watched.clear();
   }
 
@@ -161,6 +185,7 @@ export class Host {
 
   private nextTimeoutUs(): number | undefined {
     let soonest = this.endpoint.nextTimeoutUs() ?? Number.POSITIVE_INFINITY;
+    soonest = Math.min(soonest, this.work?.hosted.nextTimeoutUs() ?? Number.POSITIVE_INFINITY);
     for (const { binding } of this.watched) {
       soonest = Math.min(soonest, binding?.nextTimeoutUs() ?? Number.POSITIVE_INFINITY);
     }
@@ -170,6 +195,10 @@ export class Host {
   private react(nowUs: number): void {
     for (const connection of this.endpoint.takeAccepted()) this.onAccepted?.(connection);
     for (const watched of this.watched) this.reactTo(watched, nowUs);
+    if (this.work === undefined) return;
+    const { hosted, disk } = this.work;
+    hosted.handleTurn(nowUs);
+    if (hosted.hasDiskRequests) for (const request of hosted.takeDiskRequests()) disk.perform(request);
   }
 
   private reactTo(watched: Watched, nowUs: number): void {

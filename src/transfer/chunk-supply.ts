@@ -51,7 +51,15 @@ export interface SourceSpec {
 
 interface CachedChunk extends LoadedChunk {
   holders: number;
+  /** Times it was handed to a lane. */
+  served: number;
 }
+
+/** Files one lane reads at once, at most: each holds a descriptor. */
+const SOURCES_AT_ONCE = 16;
+
+/** Descriptors of sources, all lanes together: a quarter of the usual limit of 1 024 for a process. */
+const DESCRIPTORS = 256;
 
 /** One file, or a pipe, that is being sent. Made by `ChunkSupply`. */
 export class SourceFile {
@@ -80,6 +88,10 @@ export class SourceFile {
   verdict: "unknown" | "checking" | "same" | "changed" = "unknown";
   /** @internal */
   readonly verdictWaiters: ((isSame: boolean) => void)[] = [];
+  /** @internal Who waits for a check that begins after the one under way. */
+  readonly nextVerdictWaiters: ((isSame: boolean) => void)[] = [];
+  /** @internal Chunks were read for the first time since the check for `verdict` began. */
+  isVerdictStale = false;
 
   constructor(spec: SourceSpec | undefined, name: string) {
     this.spec = spec;
@@ -103,9 +115,11 @@ export class ChunkSupply {
   private readonly runner: DiskRunner;
   private readonly hash: Hash;
   private readonly pool: ChunkPool;
-  /** Chunks nobody holds, oldest first; they go when room is needed. */
+  /** Chunks nobody holds that a lane may still want, oldest first; they go when room is needed. */
   private readonly idle = new Set<CachedChunk>();
-  private readonly keepsIdle: boolean;
+  /** Chunks nobody holds that every lane of their source had: they go before the others. */
+  private readonly spent = new Set<CachedChunk>();
+  private readonly laneCount: number;
   private pipe: PipeFill | undefined;
   private openCount = 0;
   /** Sources for which no descriptor was left. */
@@ -115,12 +129,30 @@ export class ChunkSupply {
   /** Bytes that had to be read a second time. */
   rereadBytes = 0;
 
-  /** @param keepsIdle - Whether chunks stay in memory for other lanes after the last holder released them. */
-  constructor(runner: DiskRunner, hash: Hash, budgetBytes: number, keepsIdle = false) {
+  /**
+   * @param laneCount - Most lanes at once. With more than one, chunks stay in memory for the others
+   *   after their last holder released them, until the room is needed.
+   */
+  constructor(runner: DiskRunner, hash: Hash, budgetBytes: number, laneCount = 1) {
     this.runner = runner;
     this.hash = hash;
     this.pool = new ChunkPool(budgetBytes);
-    this.keepsIdle = keepsIdle;
+    this.laneCount = laneCount;
+  }
+
+  /** Bytes that one lane may hold: the shares of all lanes fit the budget, so that none can starve another. */
+  get shareBytes(): number {
+    return this.laneCount > 1 ? this.pool.budgetBytes / this.laneCount : Number.POSITIVE_INFINITY;
+  }
+
+  /** Bytes that one lane may read ahead of what it has sent. The rest of its share is for what was lost. */
+  get readAheadBytes(): number {
+    return this.laneCount > 1 ? this.shareBytes / 2 : this.pool.budgetBytes / 4;
+  }
+
+  /** Sources that one lane may read at once: each holds a descriptor. */
+  get sourcesAtOnce(): number {
+    return Math.max(2, Math.min(SOURCES_AT_ONCE, Math.floor(DESCRIPTORS / this.laneCount)));
   }
 
   /** Most bytes of memory in use. */
@@ -165,7 +197,9 @@ export class ChunkSupply {
     const cached = source.chunks.get(index);
     if (cached !== undefined) {
       cached.holders++;
+      cached.served++;
       this.idle.delete(cached);
+      this.spent.delete(cached);
       user.handleChunk(cached);
       return true;
     }
@@ -212,8 +246,9 @@ export class ChunkSupply {
     assert(cached.holders > 0, "a chunk is released once by each holder");
     cached.holders--;
     if (cached.holders > 0) return;
-    if (this.keepsIdle) this.idle.add(cached);
-    else this.drop(cached);
+    if (this.laneCount === 1) this.drop(cached);
+    else if (cached.served >= cached.source.users) this.spent.add(cached);
+    else this.idle.add(cached);
   }
 
   /** Whether a pipe's bytes cannot be read again. */
@@ -227,7 +262,7 @@ export class ChunkSupply {
    */
   checkUnchanged(source: SourceFile, onVerdict: (isSame: boolean) => void): void {
     const { spec } = source;
-    if (spec === undefined || source.verdict === "same") {
+    if (spec === undefined || (source.verdict === "same" && !source.isVerdictStale)) {
       onVerdict(true);
       return;
     }
@@ -235,15 +270,22 @@ export class ChunkSupply {
       onVerdict(false);
       return;
     }
+    if (source.verdict === "checking") {
+      // A check that is under way has not seen what was read since it began.
+      if (source.isVerdictStale) source.nextVerdictWaiters.push(onVerdict);
+      else source.verdictWaiters.push(onVerdict);
+      return;
+    }
     source.verdictWaiters.push(onVerdict);
-    if (source.verdict === "checking") return;
     source.verdict = "checking";
+    source.isVerdictStale = false;
     const onChecked = (problem: Failure | undefined): void => {
       const waiters = source.verdictWaiters.splice(0);
       const isSame = problem === undefined;
       source.verdict = isSame ? "same" : "changed";
       if (problem !== undefined) source.failure ??= problem;
       for (const waiter of waiters) waiter(isSame);
+      for (const waiter of source.nextVerdictWaiters.splice(0)) this.checkUnchanged(source, waiter);
       if (source.users === 0) this.closeIfUnused(source);
     };
     this.whenOpen(source, spec, (failure) => {
@@ -329,8 +371,9 @@ export class ChunkSupply {
     for (;;) {
       const buffer = this.pool.take(lengthBytes);
       if (buffer !== undefined) return buffer;
-      const [oldest] = this.idle;
+      const [oldest] = this.spent.size > 0 ? this.spent : this.idle;
       if (oldest === undefined) return undefined;
+      this.spent.delete(oldest);
       this.idle.delete(oldest);
       this.drop(oldest);
     }
@@ -357,17 +400,18 @@ export class ChunkSupply {
         return;
       }
     }
+    // The verdict is about what was read before it: a lane that came later reads what others did not need.
+    if (before === undefined && source.verdict !== "unknown") source.isVerdictStale = true;
     source.contentHashes[index] = contentHash;
-    const chunk: CachedChunk = { source, index, lengthBytes, bytes: buffer, contentHash, holders: 0 };
-    source.chunks.set(index, chunk);
     const waiters = source.waiting.get(index) ?? [];
     source.waiting.delete(index);
-    chunk.holders = waiters.length;
-    for (const user of waiters) user.handleChunk(chunk);
+    const count = waiters.length;
+    const shared = { source, index, lengthBytes, bytes: buffer, contentHash };
+    const chunk: CachedChunk = { ...shared, holders: count, served: count };
+    source.chunks.set(index, chunk);
     // A pipe's chunk waits for its lane; a file's chunk that nobody waits for any more may go.
-    // A waiter that released it at once has dropped it already.
-    const isHeld = chunk.holders > 0 || source.chunks.get(index) !== chunk || this.idle.has(chunk);
-    if (!isHeld && source.spec !== undefined) this.drop(chunk);
+    if (count === 0 && source.spec !== undefined) this.drop(chunk);
+    for (const user of waiters) user.handleChunk(chunk);
   }
 
   private fail(source: SourceFile, code: ErrorCode, text: string): void {

@@ -169,7 +169,10 @@ export class ClientSession extends TransferSession {
 
   private begin(id: Uint8Array): void {
     const { request } = this;
-    if (request.mode === "push") this.openSources(request, []);
+    const { shared } = this.host;
+    if (request.mode === "push" && shared !== undefined)
+      this.startSender(shared.openFeed(() => this.sender?.pump()));
+    else if (request.mode === "push") this.openSources(request, []);
     else if (request.mode === "push-pipe") {
       const feed = new PipeOffer(this.supply, request.name);
       this.startSender(feed);

@@ -43,6 +43,13 @@ export interface OfferFeed {
   close(): void;
 }
 
+/** A source that several senders share: scanned and read once for all of them. */
+export interface SharedOffers {
+  readonly supply: ChunkSupply;
+  /** A feed of its own for one sender, from the first entry on. `onReady` as for `ScannedOffers`. */
+  openFeed(onReady: () => void): OfferFeed;
+}
+
 /** 16 bytes that differ whenever the file may differ: size, times and identity on disk. */
 export function sourceToken(hash: Hash, facts: EntryFacts): Uint8Array {
   const identity = encodeUtf8(facts.identity);

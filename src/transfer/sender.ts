@@ -25,9 +25,6 @@ const READ_AHEAD_BYTES = 8 * 1024 * 1024;
 /** Reads running at once. */
 const READS_AT_ONCE = 16;
 
-/** Files being read at once: each holds a descriptor. */
-const SOURCES_AT_ONCE = 16;
-
 /** Control bytes waiting for the stream before no more entries are offered. */
 const CONTROL_AHEAD_BYTES = 128 * 1024;
 
@@ -111,6 +108,9 @@ export class Sender implements PieceOwner {
   private hashes: { object: number; firstChunk: number; hashes: Uint8Array[] } | undefined;
   private zeros: { object: number; firstChunk: number; count: number } | undefined;
   private readsRunning = 0;
+  /** Bytes of memory this lane holds, and those among them that wait for an earlier chunk. */
+  private heldBytes = 0;
+  private waitingBytes = 0;
   private sourcesOpen = 0;
   private hasOfferedAll = false;
   private offeredEntries = 0;
@@ -377,7 +377,7 @@ export class Sender implements PieceOwner {
   private readAhead(): void {
     for (const file of this.toRead) {
       if (file.state === "queued") {
-        if (this.sourcesOpen >= SOURCES_AT_ONCE) return;
+        if (this.sourcesOpen >= this.setup.supply.sourcesAtOnce) return;
         file.state = "reading";
         this.sourcesOpen++;
       }
@@ -417,7 +417,7 @@ export class Sender implements PieceOwner {
       assert(source !== undefined, "only files are read");
       // What was lost goes first and past all limits: the receiver may not be able to go on without it.
       for (const index of file.reloads) {
-        if (!this.request(source, index, file)) return;
+        if (!this.makeRoom() || !this.request(source, index, file)) return;
         file.reloads.delete(index);
       }
       while (file.again.size > 0) {
@@ -435,28 +435,44 @@ export class Sender implements PieceOwner {
   }
 
   private get isReadAheadFull(): boolean {
-    const limit = Math.min(READ_AHEAD_BYTES, this.setup.supply.budgetBytes / 4);
-    const ahead = this.pieces.freshBytes + this.readsRunning * CHUNK_BYTES;
-    return (
-      this.pieces.freshBytes >= limit ||
-      (this.readsRunning > 0 && ahead >= limit) ||
-      this.readsRunning >= READS_AT_ONCE
-    );
+    const limit = Math.min(READ_AHEAD_BYTES, this.setup.supply.readAheadBytes);
+    const loaded = this.pieces.freshBytes + this.waitingBytes;
+    const ahead = loaded + this.readsRunning * CHUNK_BYTES;
+    return loaded >= limit || (this.readsRunning > 0 && ahead >= limit) || this.readsRunning >= READS_AT_ONCE;
   }
 
   private request(source: SourceFile, index: number, file: OutgoingFile): boolean {
     const { supply } = this.setup;
+    this.makeRoom();
     file.requested.add(index);
     this.readsRunning++;
     while (!supply.request(source, index, file)) {
-      const evicted = this.pieces.evictOldest();
-      if (evicted === undefined) {
+      if (!this.evict()) {
         this.settle(file, index);
         return false;
       }
-      supply.release(evicted);
     }
     return true;
+  }
+
+  /** Whether this lane's share has room for one more chunk, after it gave up memory that it can do without. */
+  private makeRoom(): boolean {
+    const { shareBytes } = this.setup.supply;
+    while (this.heldBytes + (this.readsRunning + 1) * CHUNK_BYTES > shareBytes)
+      if (!this.evict()) return false;
+    return true;
+  }
+
+  private evict(): boolean {
+    const evicted = this.pieces.evictOldest();
+    if (evicted === undefined) return false;
+    this.release(evicted);
+    return true;
+  }
+
+  private release(chunk: LoadedChunk): void {
+    this.heldBytes -= chunk.lengthBytes;
+    this.setup.supply.release(chunk);
   }
 
   /** A request has its answer, or is given up. Returns whether it was open. */
@@ -472,6 +488,7 @@ export class Sender implements PieceOwner {
       this.setup.supply.release(chunk);
       return;
     }
+    this.heldBytes += chunk.lengthBytes;
     const purpose = file.rereading.get(chunk.index);
     if (purpose === undefined) this.handleFirstReading(file, chunk);
     else {
@@ -481,7 +498,7 @@ export class Sender implements PieceOwner {
         this.pieces.add(file.entry.object, chunk);
       } else if (this.pieces.find(file.entry.object, chunk.index) === purpose)
         this.pieces.handleReloaded(purpose, chunk);
-      else this.setup.supply.release(chunk);
+      else this.release(chunk);
       if (file.rereading.size === 0 && file.state === "rooted") this.setup.supply.rest(chunk.source);
     }
     this.pump();
@@ -491,10 +508,12 @@ export class Sender implements PieceOwner {
     // In the order of the file, whatever order the disk has: a receiver that writes into a stream could
     // not empty a window that is full of later chunks.
     file.loadedAhead.set(chunk.index, chunk);
+    this.waitingBytes += chunk.lengthBytes;
     for (;;) {
       const next = file.loadedAhead.get(file.requestOrder[0]);
       if (next === undefined) return;
       file.loadedAhead.delete(next.index);
+      this.waitingBytes -= next.lengthBytes;
       file.requestOrder.shift();
       file.chunksAwaited--;
       this.sendChunk(file, next);
@@ -511,7 +530,7 @@ export class Sender implements PieceOwner {
     }
     this.addHash(object, chunk.index, chunk.contentHash);
     if (file.mode === "data") this.pieces.add(object, chunk);
-    else this.setup.supply.release(chunk);
+    else this.release(chunk);
   }
 
   /** @internal The pipe of `file` has ended. */
@@ -596,7 +615,7 @@ export class Sender implements PieceOwner {
   // PieceOwner
 
   handleChunkAcked(chunk: OutgoingChunk): void {
-    if (chunk.loaded !== undefined) this.setup.supply.release(chunk.loaded);
+    if (chunk.loaded !== undefined) this.release(chunk.loaded);
     const file = this.objects.get(chunk.object);
     if (file?.againWhenAcked.delete(chunk.index) === true) {
       file.again.add(chunk.index, chunk.index + 1);
@@ -621,11 +640,14 @@ export class Sender implements PieceOwner {
 
   /** Gives back memory, descriptors and places in queues. */
   private letGo(file: OutgoingFile): void {
-    for (const chunk of this.pieces.removeObject(file.entry.object)) this.setup.supply.release(chunk);
+    for (const chunk of this.pieces.removeObject(file.entry.object)) this.release(chunk);
     if (file.state === "reading" || file.state === "checking") this.sourcesOpen--;
     this.readsRunning -= file.requested.size;
     file.requested.clear();
-    for (const chunk of file.loadedAhead.values()) this.setup.supply.release(chunk);
+    for (const chunk of file.loadedAhead.values()) {
+      this.waitingBytes -= chunk.lengthBytes;
+      this.release(chunk);
+    }
     file.loadedAhead.clear();
     this.toRead.delete(file);
     this.toReread.delete(file);

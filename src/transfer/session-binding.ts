@@ -69,6 +69,7 @@ export class SessionBinding {
         session.handleControlBytes(bytes, nowUs);
       }
     }
+    session.pump();
     const dueUs = session.nextTimeoutUs();
     if (dueUs !== undefined && dueUs <= nowUs) session.handleTimeout(nowUs);
     const consumed = session.takeConsumedBytes();

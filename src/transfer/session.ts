@@ -18,6 +18,7 @@ import type { ObjectPiece, ObjectSink, ObjectSource } from "../transport/objects
 import { ChunkSupply } from "./chunk-supply.ts";
 import type { ControlMessage } from "./messages.ts";
 import { MessageDecoder, MessageQueue } from "./messages.ts";
+import type { SharedOffers } from "./offers.ts";
 import type { Lister } from "./lister.ts";
 import type { ReceivingEngine } from "./receiving-engine.ts";
 import type { ReceiptHost } from "./receipt.ts";
@@ -51,6 +52,8 @@ export interface SessionHost {
   readonly receipts?: ReceiptHost | undefined;
   /** Memory for sending; 32 MiB unless given. */
   readonly supplyBytes?: number;
+  /** For a push that is one of several: what they share. Its owner runs its disk operations. */
+  readonly shared?: SharedOffers;
 }
 
 /** State common to both ends of a transfer. */
@@ -74,12 +77,18 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
   protected constructor(host: SessionHost) {
     this.host = host;
-    this.supply = new ChunkSupply(this.runner, host.hash, host.supplyBytes ?? SUPPLY_BYTES);
+    this.supply =
+      host.shared?.supply ?? new ChunkSupply(this.runner, host.hash, host.supplyBytes ?? SUPPLY_BYTES);
   }
 
   /** The end of the transfer; `undefined` while it runs. */
   get outcome(): TransferOutcome | undefined {
     return this.result;
+  }
+
+  /** Goes on with what had to wait for memory that others held. To be called in each turn. */
+  pump(): void {
+    if (this.host.shared !== undefined) this.sender?.pump();
   }
 
   // The control stream

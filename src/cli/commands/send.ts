@@ -1,9 +1,11 @@
 /** `godwit send`: push files and trees. */
 import { basename } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { send, type SendOptions, type StreamSource } from "../../api/send.ts";
 import { GodwitError } from "../../base/errors.ts";
 import { dialAsking } from "../ask-trust.ts";
+import { sendFleet } from "../fleet.ts";
+import { addFleetOptions, hasFleetFlags, type FleetFlags } from "../fleet-options.ts";
 import { follow, reportFailure, resultEvent } from "../follow.ts";
 import {
   addCommonOptions,
@@ -21,10 +23,12 @@ import type { TransferResult } from "../../api/transfer.ts";
 import { replaceFile } from "../../node/stores/atomic-file.ts";
 import { Output, shown } from "../output.ts";
 import { watchSignals } from "../signals.ts";
+import { expandTargets } from "../targets.ts";
 
 type SendFlags = NetworkFlags &
   TreeFlags &
-  TrustFlags & { readonly to: string; readonly name?: string; readonly receipt?: string };
+  TrustFlags &
+  FleetFlags & { readonly to: readonly string[]; readonly name?: string; readonly receipt?: string };
 
 /** The command. */
 export function command(): Command {
@@ -33,10 +37,22 @@ export function command(): Command {
       "Push files and trees. Ends with status 0 only when every file is verified, flushed and named at the receiver.",
     )
     .argument("<path...>", "files and directories; - sends standard input, with --name")
-    .requiredOption("--to <host>", "HOST[:PORT][/DIR] or @name[/DIR]")
+    .addOption(
+      new Option(
+        "--to <host>",
+        "HOST[:PORT][/DIR], @name[/DIR], or @FILE with one of these a line; may be repeated",
+      )
+        .makeOptionMandatory()
+        .argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]),
+    )
     .option("--name <name>", "name for standard input at the receiver")
-    .option("--receipt <file>", "store what the receiver signs: what it has, and when it was on its disk");
-  return addCommonOptions(addNetworkOptions(addTrustOptions(addTreeOptions(base)))).action(run);
+    .option(
+      "--receipt <file>",
+      "store what the receiver signs: what it has, and when it was on its disk; with many, a directory",
+    );
+  return addCommonOptions(addNetworkOptions(addTrustOptions(addTreeOptions(addFleetOptions(base))))).action(
+    run,
+  );
 }
 
 function sourceFrom(paths: readonly string[], name: string | undefined): readonly string[] | StreamSource {
@@ -76,10 +92,15 @@ async function run(paths: string[], flags: SendFlags): Promise<void> {
   const startedAt = performance.now();
   try {
     const source = sourceFrom(paths, flags.name);
+    const { targets, usesList } = expandTargets(flags.to);
+    if (targets.length > 1 || usesList || hasFleetFlags(flags)) {
+      process.exitCode = await sendFleet(source, targets, flags, output, signals);
+      return;
+    }
     const options: SendOptions = {
       ...dialOptions(flags, signals.signal),
       ...treeOptions(flags),
-      to: flags.to,
+      to: targets[0],
       receipt: flags.receipt !== undefined,
     };
     const result = await dialAsking(options, output, (trusted) =>

@@ -1,0 +1,463 @@
+/** `sendToMany()`: push files and trees to many receivers at once, each with a verdict of its own. */
+import type { ErrorCode } from "../base/errors.ts";
+import { ERRORS, GodwitError } from "../base/errors.ts";
+import { printable } from "../files/printable.ts";
+import { Group, type GroupAction } from "../group/group.ts";
+import { GROUP_RECEIVERS, MAX_LANES, quorumOf, RETRIES } from "../group/policy.ts";
+import { SharedSource } from "../group/shared-source.ts";
+import { groupVerdict, isComplete, type ReceiverVerdict } from "../group/verdict.ts";
+import { monotonicNowUs } from "../node/clock.ts";
+import { loadBlake3, type Blake3 } from "../node/hash.ts";
+import type { Connection } from "../transport/connection.ts";
+import type { ClientSession } from "../transfer/client-session.ts";
+import type { EntryFailure, TransferOutcome } from "../transfer/tally.ts";
+import { dial, openDialler, type Dialler } from "./dial.ts";
+import { EventStream } from "./event-stream.ts";
+import type { DialOptions } from "./options.ts";
+import { pathReport, type PathReport } from "./path-report.ts";
+import { engineOptions, type PushOptions } from "./send.ts";
+import { sourceOf } from "./sources.ts";
+import { parseTarget, type Target } from "./target.ts";
+import { asGodwitError, type TransferUpdate } from "./transfer.ts";
+
+/** Options of `sendToMany`. docs/design/group.md says what each rule means. */
+export interface SendToManyOptions extends DialOptions, PushOptions {
+  /** Receivers, each as for `send`. The same one twice counts once. */
+  readonly to: readonly string[];
+  /** Receivers that move at once, at most. Default 64. */
+  readonly maxLanes?: number | undefined;
+  /** New attempts after one that failed without anything new verified. Default 2. */
+  readonly retries?: number | undefined;
+  /** `N` or `P%`: when so many are complete the others are ended, at `deadlineUs` if that is given. */
+  readonly quorum?: string | undefined;
+  /** Time after the start at which receivers that are not done are ended, in microseconds. */
+  readonly deadlineUs?: number | undefined;
+  /** Verified bytes per second over ten seconds below which a receiver is a laggard. */
+  readonly minRateBytesPerSecond?: number | undefined;
+  /** What happens to laggards: others go first (`demote`, the default), or they are ended. */
+  readonly laggards?: "drop" | "demote" | undefined;
+}
+
+/** How one receiver ended. */
+export interface ReceiverResult {
+  /** As the user named it. */
+  readonly target: string;
+  readonly address: string;
+  /** Its proven fingerprint; `""` when it never answered. */
+  readonly fingerprint: string;
+  readonly verdict: ReceiverVerdict;
+  readonly exit: number;
+  /** What failed, when not everything is complete. */
+  readonly error: { readonly code: ErrorCode; readonly text: string } | undefined;
+  readonly files: number;
+  readonly directories: number;
+  readonly links: number;
+  readonly unchangedFiles: number;
+  readonly bytes: number;
+  readonly resumedBytes: number;
+  readonly failures: readonly EntryFailure[];
+  /** Lanes opened for it. */
+  readonly attempts: number;
+  /** From the start of the group to the end of this receiver. */
+  readonly seconds: number;
+  /** Path of the last lane; `undefined` when none was open. */
+  readonly path: PathReport | undefined;
+}
+
+/** The end of a transfer to many. */
+export interface SendToManyResult {
+  /** `complete`: every receiver is. `partial`: some have something. `failed`: none has. */
+  readonly result: "complete" | "partial" | "failed";
+  /** 0 only if every receiver is complete, 3 if some are; else the exit status they failed with. */
+  readonly exit: number;
+  readonly text: string;
+  readonly receivers: readonly ReceiverResult[];
+  readonly completeReceivers: number;
+  /** What was asked for as enough, when something was. */
+  readonly quorum: { readonly needed: number; readonly isReached: boolean } | undefined;
+  /** Bytes read from the source, and those among them that were read for a second time. */
+  readonly sourceReadBytes: number;
+  readonly sourceRereadBytes: number;
+  readonly seconds: number;
+}
+
+/** What a transfer to many tells while it runs. */
+export type GroupUpdate =
+  | {
+      readonly type: "receiver-event";
+      readonly receiver: number;
+      readonly target: string;
+      readonly event: TransferUpdate;
+    }
+  | {
+      readonly type: "receiver-state-changed";
+      readonly receiver: number;
+      readonly target: string;
+      readonly state: "dialling" | "moving" | "waiting";
+      readonly attempt: number;
+      /** Why it waits again, when an attempt failed. */
+      readonly text: string;
+    }
+  | {
+      readonly type: "receiver-ended";
+      readonly receiver: number;
+      readonly target: string;
+      readonly result: ReceiverResult;
+    }
+  | {
+      readonly type: "group-progress";
+      readonly receivers: number;
+      readonly completeReceivers: number;
+      readonly endedReceivers: number;
+      readonly movingReceivers: number;
+      readonly verifiedBytes: number;
+      /** All receivers together; `undefined` until the source was scanned. */
+      readonly totalBytes: number | undefined;
+      readonly resumedBytes: number;
+      readonly sourceReadBytes: number;
+      readonly sourceRereadBytes: number;
+    };
+
+/** A running transfer to many. */
+export interface GroupTransfer extends AsyncIterable<GroupUpdate> {
+  /** Settles when every receiver has its end; rejects only when nothing could be begun. */
+  readonly result: Promise<SendToManyResult>;
+}
+
+/** Times a second that the whole is told about. */
+const REPORTS_PER_SECOND = 5;
+
+/**
+ * Pushes files and trees to many receivers over one socket. The source is read and hashed once; each
+ * receiver has its own window and rate, and none waits for another. A receiver that fails does not
+ * reject the result: look at `exit` and `receivers`.
+ */
+export function sendToMany(source: string | readonly string[], options: SendToManyOptions): GroupTransfer {
+  const events = new EventStream<GroupUpdate>();
+  const result = Promise.resolve()
+    .then(async () => {
+      const fleet = new Fleet(source, options, events);
+      return await fleet.run();
+    })
+    .catch((error: unknown) => {
+      throw asGodwitError(error);
+    })
+    .finally(() => events.end());
+  result.catch(() => undefined);
+  return { result, [Symbol.asyncIterator]: () => events[Symbol.asyncIterator]() };
+}
+
+/** One receiver's part of the host: what is dialled or running for it. */
+interface Lane {
+  readonly target: Target;
+  readonly text: string;
+  fingerprint: string;
+  dialling: AbortController | undefined;
+  session: ClientSession | undefined;
+  connection: Connection | undefined;
+  path: PathReport | undefined;
+  endedAtUs: number;
+  isTold: boolean;
+}
+
+/** Runs one group on one socket. */
+class Fleet {
+  private readonly options: SendToManyOptions;
+  private readonly events: EventStream<GroupUpdate>;
+  private readonly paths: readonly string[];
+  private readonly lanes: readonly Lane[];
+  private readonly startedUs = monotonicNowUs();
+  private toldEnds = 0;
+  private settle: () => void = () => undefined;
+
+  constructor(
+    source: string | readonly string[],
+    options: SendToManyOptions,
+    events: EventStream<GroupUpdate>,
+  ) {
+    this.options = options;
+    this.events = events;
+    this.paths = typeof source === "string" ? [source] : source;
+    if (this.paths.length === 0) {
+      throw new GodwitError("USAGE", "nothing to send: name at least one file or directory");
+    }
+    const lanes = new Map<string, Lane>();
+    for (const text of options.to) {
+      const target = parseTarget(text);
+      lanes.set(`${target.address}/${target.path.replace(/\/+$/, "")}`, {
+        target,
+        text,
+        fingerprint: "",
+        dialling: undefined,
+        session: undefined,
+        connection: undefined,
+        path: undefined,
+        endedAtUs: 0,
+        isTold: false,
+      });
+    }
+    this.lanes = [...lanes.values()];
+    const count = this.lanes.length;
+    if (count === 0) throw new GodwitError("USAGE", "no receivers: name at least one");
+    if (count > GROUP_RECEIVERS) {
+      throw new GodwitError(
+        "USAGE",
+        `${count} receivers are more than ${GROUP_RECEIVERS}; send in several runs`,
+      );
+    }
+    if (options.pin !== undefined && count > 1) {
+      throw new GodwitError(
+        "USAGE",
+        "a pinned key belongs to one receiver; trust many with godwit peers trust, or accept new ones",
+      );
+    }
+  }
+
+  async run(): Promise<SendToManyResult> {
+    const { options, lanes } = this;
+    const maxLanes = Math.min(options.maxLanes ?? MAX_LANES, lanes.length);
+    const quorum = options.quorum === undefined ? undefined : quorumOf(options.quorum, lanes.length);
+    const sources = this.paths.map((path) => sourceOf(path));
+    const hash = await loadBlake3();
+    const rules = options.rules ?? [];
+    const sendsLinks = options.links ?? false;
+    const dialler = await openDialler(options, (error) => {
+      group.cancel("INTERNAL", error.message, monotonicNowUs());
+      this.settleIfOver(group);
+    });
+    const source = new SharedSource({ hash, sources, sendsLinks, rules, laneCount: maxLanes });
+    const group = new Group(
+      {
+        source,
+        requests: lanes.map(({ target }) => ({
+          mode: "push",
+          sources,
+          destination: target.path.replace(/\/+$/, ""),
+          options: engineOptions(options),
+          rules,
+        })),
+        policy: {
+          maxLanes,
+          retries: options.retries ?? RETRIES,
+          quorum,
+          deadlineUs: options.deadlineUs,
+          minRateBytesPerSecond: options.minRateBytesPerSecond,
+          laggards: options.laggards ?? "demote",
+        },
+      },
+      this.startedUs,
+    );
+    const abort = (): void => {
+      group.cancel("INTERRUPTED", "interrupted; run the same command to resume", monotonicNowUs());
+      dialler.host.wake();
+    };
+    options.signal?.addEventListener("abort", abort, { once: true });
+    const timer = setInterval(() => this.tellProgress(group, source), 1_000 / REPORTS_PER_SECOND);
+    try {
+      const isOver = new Promise<void>((resolve) => {
+        this.settle = resolve;
+      });
+      dialler.host.carry({
+        takeDiskRequests: () => source.takeDiskRequests(),
+        get hasDiskRequests() {
+          return source.hasDiskRequests;
+        },
+        handleDiskResult: (id, result) => source.handleDiskResult(id, result),
+        nextTimeoutUs: () => group.nextTimeoutUs(),
+        handleTurn: (nowUs) => {
+          const { failure } = source;
+          if (failure !== undefined) group.cancel(failure.code, failure.text, nowUs);
+          if ((group.nextTimeoutUs() ?? Infinity) <= nowUs) group.handleTimeout(nowUs);
+          for (const action of group.takeActions()) this.perform(action, group, dialler, hash);
+          this.settleIfOver(group);
+        },
+      });
+      if (options.signal?.aborted === true) abort();
+      await isOver;
+      await Promise.all(
+        lanes.flatMap(({ connection }) => (connection === undefined ? [] : dialler.host.closing(connection))),
+      );
+      this.tellProgress(group, source);
+      return this.result(group, source, quorum);
+    } finally {
+      clearInterval(timer);
+      options.signal?.removeEventListener("abort", abort);
+      dialler.host.close();
+    }
+  }
+
+  private perform(action: GroupAction, group: Group, dialler: Dialler, hash: Blake3): void {
+    const { receiver } = action;
+    const lane = this.lanes[receiver];
+    if (action.type === "stop") {
+      if (lane.session === undefined) lane.dialling?.abort(new GodwitError(action.code, action.text));
+      else lane.session.cancel(action.code, action.text, monotonicNowUs());
+      dialler.host.wake();
+      return;
+    }
+    this.open(receiver, lane, group, dialler, hash)
+      .catch((error: unknown) => {
+        const { code, message } = asGodwitError(error);
+        group.handleUnreached(receiver, code, message, monotonicNowUs());
+        this.tellWaiting(receiver, group, message);
+      })
+      .finally(() => {
+        this.settleIfOver(group);
+        dialler.host.wake();
+      });
+  }
+
+  /** Dials, and runs a lane to its end. Rejects when the receiver was not reached. */
+  private async open(
+    receiver: number,
+    lane: Lane,
+    group: Group,
+    dialler: Dialler,
+    hash: Blake3,
+  ): Promise<void> {
+    const { options, events } = this;
+    const { host } = dialler;
+    const controller = new AbortController();
+    lane.dialling = controller;
+    this.tellState(receiver, group, "dialling", "");
+    const { connection, fingerprint } = await dial(
+      lane.target,
+      { ...options, signal: controller.signal },
+      (event) => {
+        if (lane.session !== undefined) group.handleEvent(receiver, event, monotonicNowUs());
+        events.emit({ type: "receiver-event", receiver, target: lane.text, event });
+      },
+      dialler,
+    );
+    lane.dialling = undefined;
+    lane.fingerprint = fingerprint;
+    lane.connection = connection;
+    const session = group.openLane(
+      receiver,
+      {
+        hash,
+        peerKey: connection.peerIdentity ?? new Uint8Array(32),
+        peerFingerprint: fingerprint,
+        peerAddress: lane.target.address,
+        umask: process.umask(),
+      },
+      monotonicNowUs(),
+    );
+    lane.session = session;
+    // An end that was asked for between the connection and the session.
+    if (controller.signal.aborted) {
+      const reason = asGodwitError(controller.signal.reason);
+      session.cancel(reason.code, reason.message, monotonicNowUs());
+    }
+    this.tellState(receiver, group, "moving", "");
+    const outcome = await host.run(connection, session, true);
+    const isCapped = options.rateBytesPerSecond !== undefined;
+    lane.path = pathReport(connection.statistics(monotonicNowUs()), isCapped);
+    lane.session = undefined;
+    group.handleOutcome(receiver, outcome, monotonicNowUs());
+    this.tellWaiting(receiver, group, outcome.text);
+  }
+
+  private tellState(
+    receiver: number,
+    group: Group,
+    state: "dialling" | "moving" | "waiting",
+    text: string,
+  ): void {
+    const { text: target } = this.lanes[receiver];
+    const { attempts: attempt } = group.receivers[receiver];
+    this.events.emit({ type: "receiver-state-changed", receiver, target, state, attempt, text });
+  }
+
+  private tellWaiting(receiver: number, group: Group, text: string): void {
+    if (group.receivers[receiver].end === undefined) this.tellState(receiver, group, "waiting", text);
+  }
+
+  private settleIfOver(group: Group): void {
+    this.tellEnds(group, monotonicNowUs());
+    if (group.isOver) this.settle();
+  }
+
+  private tellEnds(group: Group, nowUs: number): void {
+    if (group.endedReceivers === this.toldEnds) return;
+    this.toldEnds = group.endedReceivers;
+    this.lanes.forEach((lane, receiver) => {
+      if (lane.isTold || group.receivers[receiver].end === undefined) return;
+      lane.isTold = true;
+      lane.endedAtUs = nowUs;
+      const result = this.receiverResult(receiver, group);
+      this.events.emit({ type: "receiver-ended", receiver, target: lane.text, result });
+    });
+  }
+
+  private tellProgress(group: Group, source: SharedSource): void {
+    if (!this.events.hasReaders) return;
+    let verifiedBytes = 0;
+    let resumedBytes = 0;
+    let movingReceivers = 0;
+    let endedReceivers = 0;
+    let each: number | undefined;
+    for (const state of group.receivers) {
+      verifiedBytes += state.verifiedBytes;
+      resumedBytes += state.resumedBytes;
+      if (state.phase === "moving") movingReceivers++;
+      if (state.phase === "ended") endedReceivers++;
+      each ??= state.totalBytes;
+    }
+    this.events.emit({
+      type: "group-progress",
+      receivers: group.receivers.length,
+      completeReceivers: group.completeReceivers,
+      endedReceivers,
+      movingReceivers,
+      verifiedBytes,
+      totalBytes: each === undefined ? undefined : each * group.receivers.length,
+      resumedBytes,
+      sourceReadBytes: source.supply.readBytes,
+      sourceRereadBytes: source.supply.rereadBytes,
+    });
+  }
+
+  private receiverResult(receiver: number, group: Group): ReceiverResult {
+    const lane = this.lanes[receiver];
+    const { end, attempts } = group.receivers[receiver];
+    const { verdict, code, text } = end ?? { verdict: "stopped", code: "INTERRUPTED", text: "" };
+    const outcome: TransferOutcome | undefined = end?.outcome;
+    return {
+      target: lane.text,
+      address: printable(lane.target.address),
+      fingerprint: lane.fingerprint,
+      verdict,
+      exit: code === undefined ? 0 : ERRORS[code].exit,
+      error: code === undefined ? undefined : { code, text },
+      files: outcome?.files ?? 0,
+      directories: outcome?.directories ?? 0,
+      links: outcome?.links ?? 0,
+      unchangedFiles: outcome?.unchangedFiles ?? 0,
+      bytes: outcome?.bytes ?? 0,
+      resumedBytes: outcome?.resumedBytes ?? 0,
+      failures: outcome?.failures ?? [],
+      attempts,
+      seconds: (lane.endedAtUs - this.startedUs) / 1e6,
+      path: lane.path,
+    };
+  }
+
+  private result(group: Group, source: SharedSource, quorum: number | undefined): SendToManyResult {
+    const { code, text } = groupVerdict(group.ends);
+    const { completeReceivers } = group;
+    const receivers = this.lanes.map((_, receiver) => this.receiverResult(receiver, group));
+    const hasSome = receivers.some(({ verdict }) => isComplete(verdict) || verdict === "partial");
+    return {
+      result: code === undefined ? "complete" : hasSome ? "partial" : "failed",
+      exit: code === undefined ? 0 : ERRORS[code].exit,
+      text,
+      receivers,
+      completeReceivers,
+      quorum: quorum === undefined ? undefined : { needed: quorum, isReached: completeReceivers >= quorum },
+      sourceReadBytes: source.supply.readBytes,
+      sourceRereadBytes: source.supply.rereadBytes,
+      seconds: (monotonicNowUs() - this.startedUs) / 1e6,
+    };
+  }
+}

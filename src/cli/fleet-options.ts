@@ -1,0 +1,68 @@
+/** Options of a push to many receivers. */
+import { InvalidArgumentError, Option, type Command } from "commander";
+import { parseDurationUs, parseRate } from "../base/units.ts";
+import { argument } from "./options.ts";
+
+/** The flags. */
+export interface FleetFlags {
+  readonly maxLanes?: number;
+  readonly retry?: number;
+  readonly quorum?: string;
+  readonly deadline?: number;
+  readonly minRate?: number;
+  readonly laggards?: "drop" | "demote";
+}
+
+/** Whether one of them was given: then even a single receiver is a group. */
+export function hasFleetFlags(flags: FleetFlags): boolean {
+  const { maxLanes, retry, quorum, deadline, minRate, laggards } = flags;
+  return [maxLanes, retry, quorum, deadline, minRate, laggards].some((flag) => flag !== undefined);
+}
+
+function count(least: number) {
+  return (text: string): number => {
+    const value = Number(text);
+    if (!/^\d{1,5}$/.test(text) || value < least) {
+      throw new InvalidArgumentError(`it is a whole number from ${least} to 99999.`);
+    }
+    return value;
+  };
+}
+
+/** Adds `--max-lanes`, `--retry`, `--quorum`, `--deadline`, `--min-rate` and `--laggards`. */
+export function addFleetOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--max-lanes <n>", "many: at most so many receivers move at once (default: 64)").argParser(
+        count(1),
+      ),
+    )
+    .addOption(
+      new Option(
+        "--retry <n>",
+        "many: new attempts after one that failed without progress (default: 2)",
+      ).argParser(count(0)),
+    )
+    .addOption(
+      new Option(
+        "--quorum <n|p%>",
+        "many: when so many are complete, end the others, at the deadline if one is given",
+      ),
+    )
+    .addOption(
+      new Option("--deadline <time>", "many: end receivers that are not done after this time").argParser(
+        argument(parseDurationUs),
+      ),
+    )
+    .addOption(
+      new Option("--min-rate <rate>", "many: a receiver that verifies less over 10 s is a laggard").argParser(
+        argument(parseRate),
+      ),
+    )
+    .addOption(
+      new Option("--laggards <what>", "many: let others go first, or end them (default: demote)").choices([
+        "demote",
+        "drop",
+      ]),
+    );
+}
