@@ -15,6 +15,7 @@ import { dial, openDialler, type Dialler } from "./dial.ts";
 import { EventStream } from "./event-stream.ts";
 import type { DialOptions } from "./options.ts";
 import { pathReport, type PathReport } from "./path-report.ts";
+import { receiptHost, receiptOf, type Receipt } from "./receipt.ts";
 import { engineOptions, type PushOptions } from "./send.ts";
 import { sourceOf } from "./sources.ts";
 import { parseTarget, type Target } from "./target.ts";
@@ -24,6 +25,8 @@ import { asGodwitError, type TransferUpdate } from "./transfer.ts";
 export interface SendToManyOptions extends DialOptions, PushOptions {
   /** Receivers, each as for `send`. The same one twice counts once. */
   readonly to: readonly string[];
+  /** Keep what each receiver signs: what it has, and when it was on its disk. */
+  readonly receipt?: boolean | undefined;
   /** Receivers that move at once, at most. Default 64. */
   readonly maxLanes?: number | undefined;
   /** New attempts after one that failed without anything new verified. Default 2. */
@@ -55,6 +58,9 @@ export interface ReceiverResult {
   readonly unchangedFiles: number;
   readonly bytes: number;
   readonly resumedBytes: number;
+  /** Hash of the tree of everything it has, hexadecimal; `""` when it has nothing. */
+  readonly root: string;
+  readonly receipt: Receipt | undefined;
   readonly failures: readonly EntryFailure[];
   /** Lanes opened for it. */
   readonly attempts: number;
@@ -156,6 +162,7 @@ interface Lane {
   session: ClientSession | undefined;
   connection: Connection | undefined;
   path: PathReport | undefined;
+  receipt: Receipt | undefined;
   endedAtUs: number;
   isTold: boolean;
 }
@@ -192,6 +199,7 @@ class Fleet {
         session: undefined,
         connection: undefined,
         path: undefined,
+        receipt: undefined,
         endedAtUs: 0,
         isTold: false,
       });
@@ -340,6 +348,7 @@ class Fleet {
         peerFingerprint: fingerprint,
         peerAddress: lane.target.address,
         umask: process.umask(),
+        receipts: receiptHost(dialler.identity, dialler.crypto, options.receipt === true),
       },
       monotonicNowUs(),
     );
@@ -354,6 +363,8 @@ class Fleet {
     const isCapped = options.rateBytesPerSecond !== undefined;
     lane.path = pathReport(connection.statistics(monotonicNowUs()), isCapped);
     lane.session = undefined;
+    if (options.receipt === true && session.receipt !== undefined)
+      lane.receipt = receiptOf(session.receipt, dialler.crypto);
     group.handleOutcome(receiver, outcome, monotonicNowUs());
     this.tellWaiting(receiver, group, outcome.text);
   }
@@ -436,6 +447,8 @@ class Fleet {
       unchangedFiles: outcome?.unchangedFiles ?? 0,
       bytes: outcome?.bytes ?? 0,
       resumedBytes: outcome?.resumedBytes ?? 0,
+      root: outcome?.root ?? "",
+      receipt: lane.receipt,
       failures: outcome?.failures ?? [],
       attempts,
       seconds: (lane.endedAtUs - this.startedUs) / 1e6,

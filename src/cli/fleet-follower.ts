@@ -154,6 +154,7 @@ function peerOf(result: ReceiverResult): Record<string, unknown> {
     files,
     bytes,
     resumedBytes,
+    root: result.root,
     wireBytes: result.path?.wireBytes ?? 0,
     retransmittedBytes: result.path?.retransmittedBytes ?? 0,
     attempts,

@@ -1,11 +1,15 @@
 /** `godwit send` to more than one receiver. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import type { StreamSource } from "../api/send.ts";
-import { sendToMany } from "../api/send-many.ts";
+import { formatReceipt } from "../api/receipt.ts";
+import { sendToMany, type SendToManyResult } from "../api/send-many.ts";
 import { GodwitError } from "../base/errors.ts";
+import { replaceFile } from "../node/stores/atomic-file.ts";
 import { followFleet, groupResultEvent } from "./fleet-follower.ts";
 import type { FleetFlags } from "./fleet-options.ts";
 import { dialOptions, treeOptions, type NetworkFlags, type TreeFlags, type TrustFlags } from "./options.ts";
-import type { Output } from "./output.ts";
+import { shown, type Output } from "./output.ts";
 import type { Signals } from "./signals.ts";
 
 /**
@@ -16,7 +20,7 @@ import type { Signals } from "./signals.ts";
 export async function sendFleet(
   source: readonly string[] | StreamSource,
   targets: readonly string[],
-  flags: NetworkFlags & TreeFlags & TrustFlags & FleetFlags,
+  flags: NetworkFlags & TreeFlags & TrustFlags & FleetFlags & { readonly receipt?: string },
   output: Output,
   signals: Signals,
 ): Promise<number> {
@@ -30,6 +34,7 @@ export async function sendFleet(
     ...dialOptions(flags, signals.signal),
     ...treeOptions(flags),
     to: targets,
+    receipt: flags.receipt !== undefined,
     maxLanes: flags.maxLanes,
     retries: flags.retry,
     quorum: flags.quorum,
@@ -38,6 +43,28 @@ export async function sendFleet(
     laggards: flags.laggards,
   });
   const result = await followFleet(transfer, output);
+  if (flags.receipt !== undefined) storeReceipts(flags.receipt, result, output);
   output.json(groupResultEvent(result));
   return signals.exitStatus() ?? result.exit;
+}
+
+/** One file per receiver that signed one, named after it. @throws GodwitError DESTINATION_UNWRITABLE. */
+function storeReceipts(directory: string, result: SendToManyResult, output: Output): void {
+  let stored = 0;
+  try {
+    mkdirSync(directory, { recursive: true });
+    for (const { target, receipt } of result.receivers) {
+      if (receipt === undefined) continue;
+      const name = target.replace(/[^A-Za-z0-9.-]+/g, "_");
+      replaceFile(join(directory, `${name}.json`), Buffer.from(formatReceipt(receipt)));
+      stored++;
+    }
+  } catch (cause) {
+    throw new GodwitError(
+      "DESTINATION_UNWRITABLE",
+      `the transfer is over, but its receipts cannot be written to the directory ${shown(directory)}; name another one and send again with --update`,
+      { path: directory, cause },
+    );
+  }
+  output.say(`${stored} receipts in ${shown(directory)}`);
 }
