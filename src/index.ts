@@ -17,6 +17,7 @@ export type { ReceiverVerdict } from "./group/verdict.ts";
 export { get, type GetOptions } from "./api/get.ts";
 export { list, type Entry } from "./api/list.ts";
 export type { ByteSink, ByteStream } from "./api/pipe.ts";
+export { clean, type CleanedTransfer, type CleanOptions } from "./api/clean.ts";
 export { ping, type PingOptions, type PingResult } from "./api/ping.ts";
 export {
   serve,

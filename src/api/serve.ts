@@ -22,6 +22,7 @@ import { fingerprintOf } from "../transport/fingerprint.ts";
 import { PairingDesk } from "../transport/pairing/pairing-desk.ts";
 import { ServerSession } from "../transfer/server-session.ts";
 import type { TransferOutcome } from "../transfer/tally.ts";
+import { cleanExpired } from "./clean.ts";
 import { makeEndpoint } from "./endpoint.ts";
 import { EventStream } from "./event-stream.ts";
 import type { NetworkOptions } from "./options.ts";
@@ -299,6 +300,12 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   };
 
   const host: Host = new Host(socket, endpoint, accept, (error) => failEnd(asGodwitError(error)));
+  // Interrupted transfers are kept for a week; a failure to tidy up is no reason not to serve.
+  const tidy = (): void => void cleanExpired(directory).catch(() => undefined);
+  tidy();
+  const tidying = setInterval(tidy, TIDY_EVERY_MS);
+  tidying.unref();
+  void ended.catch(() => undefined).finally(() => clearInterval(tidying));
   const abort = (): void => void finish(undefined);
   if (options.signal?.aborted === true) abort();
   options.signal?.addEventListener("abort", abort, { once: true });
@@ -316,6 +323,9 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     [Symbol.asyncIterator]: () => events[Symbol.asyncIterator](),
   };
 }
+
+/** How often a server looks for interrupted transfers that are too old, in milliseconds. */
+const TIDY_EVERY_MS = 6 * 3_600 * 1_000;
 
 /** One attempt at receiving a job. */
 interface Attempt {

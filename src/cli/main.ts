@@ -24,6 +24,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly loa
     summary: "check a signed receipt, and files against it",
     load: () => import("./commands/verify.ts"),
   },
+  clean: { summary: "remove what interrupted transfers left", load: () => import("./commands/clean.ts") },
   link: { summary: "a UDP relay that behaves like a bad network", load: () => import("./commands/link.ts") },
   classic: { summary: "the five classic systems", load: () => import("./commands/classic.ts") },
 };

@@ -1,0 +1,60 @@
+/** `godwit clean` and the week for which interrupted transfers are kept. */
+import { mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { Scene } from "./godwit.ts";
+
+let scene: Scene;
+
+/** Names as docs/spec/files.md §5 gives them: a journal and a staging file of one job. */
+const JOB = "0123456789abcdef";
+const LEFT = [`.godwit-${JOB}.journal`, `.godwit-${JOB}-fedcba9876543210.part`];
+
+beforeEach(() => {
+  scene = new Scene();
+  mkdirSync(scene.path("inbox/sub"), { recursive: true });
+  writeFileSync(scene.path("inbox", LEFT[0]), "journal");
+  writeFileSync(scene.path("inbox/sub", LEFT[1]), "half a file");
+  writeFileSync(scene.path("inbox/keep"), "");
+});
+
+afterEach(() => scene.close());
+
+const age = (days: number): void => {
+  const seconds = Date.now() / 1_000 - days * 86_400;
+  utimesSync(scene.path("inbox", LEFT[0]), seconds, seconds);
+  utimesSync(scene.path("inbox/sub", LEFT[1]), seconds, seconds);
+};
+
+test("removes what interrupted transfers left, and nothing else", async () => {
+  const planned = await scene.run("me", ["clean", "inbox", "--dry-run", "--json"]);
+  expect(JSON.parse(planned.stdout.toString("utf8").split("\n")[0])).toMatchObject({
+    event: "leftover",
+    job: JOB,
+    files: 2,
+    bytes: 18,
+    state: "would-remove",
+  });
+  expect(readdirSync(scene.path("inbox"))).toContain(LEFT[0]);
+  const young = await scene.run("me", ["clean", "inbox", "--older-than", "1d"]);
+  expect([young.status, young.stderr]).toEqual([0, "nothing is left of interrupted transfers\n"]);
+  expect((await scene.run("me", ["clean", "inbox"])).status).toBe(0);
+  expect(readdirSync(scene.path("inbox"), { recursive: true }).toString()).toBe("keep,sub");
+});
+
+test("a server removes what is older than a week when it starts, and keeps the rest", async () => {
+  age(6);
+  const first = scene.start("server", ["serve", "inbox", "--listen", "127.0.0.1:0", "--json"]);
+  await first.event("listening");
+  first.child.kill("SIGTERM");
+  await first.ended;
+  expect(readdirSync(scene.path("inbox"))).toContain(LEFT[0]);
+  age(8);
+  const second = scene.start("server", ["serve", "inbox", "--listen", "127.0.0.1:0", "--json"]);
+  await second.event("listening");
+  await expect.poll(() => readdirSync(scene.path("inbox"), { recursive: true }).toString()).toBe("keep,sub");
+});
+
+test("a directory that is not there", async () => {
+  const ended = await scene.run("me", ["clean", "nowhere"]);
+  expect([ended.status, ended.stderr.split("\n").length]).toEqual([4, 2]);
+});
