@@ -14,6 +14,7 @@ import { HandshakeDoor } from "../../src/transport/handshake/door.ts";
 import { HandshakeInitiator } from "../../src/transport/handshake/initiator.ts";
 import { HandshakeResponder } from "../../src/transport/handshake/responder.ts";
 import { FrameReader, NO_FRAME } from "../../src/wire/frame-reader.ts";
+import { decodePairingReply, encodePairingReply } from "../../src/wire/pairing.ts";
 import * as header from "../../src/wire/header.ts";
 import {
   DEFAULT_TRANSPORT_PARAMETERS,
@@ -50,6 +51,8 @@ const packet: FuzzTarget = {
     const again = header.encodeLongPacket(long, input.length);
     expect(header.decodeLongPacket(again, 0, again.length)).toEqual(long);
     if (long.type === header.LONG_TYPE.versions) parsed(() => header.decodeVersions(long.payload));
+    const reply = parsed(() => decodePairingReply(long.payload));
+    if (reply !== undefined) expect(encodePairingReply(reply)).toEqual(long.payload);
   },
 };
 

@@ -3,8 +3,7 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { listPeers } from "../../api/peers.ts";
 import { verifyReceipt, type ReceiptVerdict } from "../../api/verify-receipt.ts";
-import { GodwitError } from "../../base/errors.ts";
-import { ERRORS } from "../../base/errors.ts";
+import { ERRORS, GodwitError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { reportFailure } from "../follow.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
@@ -53,8 +52,8 @@ function readReceipt(file: string): string {
 
 function say(verdict: ReceiptVerdict, flags: VerifyFlags, output: Output): void {
   const known = listPeers({ home: flags.home }).find(({ fingerprint }) => fingerprint === verdict.receiver);
-  const who =
-    known === undefined ? "not a known peer here" : `@${known.name ?? known.addresses[0] ?? "known"}`;
+  const name = known?.name === undefined ? known?.addresses.at(-1) : `@${known.name}`;
+  const who = known === undefined ? "not a known peer here" : `known here as ${name ?? "a peer"}`;
   output.say(`signed by ${verdict.receiver} (${who})`);
   output.say(
     `${verdict.files} files, ${formatBytes(verdict.bytes)}, flushed ${verdict.flushedAt}, root ${verdict.root}`,
