@@ -1,0 +1,33 @@
+// A process with several senders, each with an identity of its own; forked by parallel.mjs.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { send } from "../../dist/index.js";
+
+const STAGGER_MS = 60;
+
+async function sendAll({ numbers, port, source, homes }) {
+  const results = await Promise.all(
+    numbers.map(async (number) => {
+      // The server lets twenty new connections a second in from one address.
+      await new Promise((done) => setTimeout(done, number * STAGGER_MS));
+      const started = Date.now();
+      let firstMs;
+      const transfer = send(source, {
+        to: `127.0.0.1:${port}/c${number}`,
+        acceptNew: true,
+        home: join(homes, `c${number}`),
+      });
+      for await (const event of transfer) {
+        if (event.type === "file-started") firstMs = Date.now();
+      }
+      await transfer.result;
+      return { started, firstMs: firstMs ?? started, ended: Date.now() };
+    }),
+  );
+  // Not resourceUsage(): its peak begins with that of the process that forked this one.
+  const peakKib = Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "latin1"))[1]);
+  process.send({ results, cpu: process.cpuUsage(), rss: peakKib });
+  process.disconnect();
+}
+
+process.once("message", (job) => void sendAll(job));

@@ -1,0 +1,118 @@
+// Many senders at once to one `serve`: does the sum hold, and does each get its share?
+//   node bench/scale/parallel.mjs [--mib 1024] [--counts 1,10,100] [--processes 2] [--dir /dev/shm]
+// The same number of bytes in each row, divided among the senders, so that rows compare. The senders
+// live in a few processes, because a hundred Node processes would measure the start of Node.
+import { fork, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { loadavg, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+const { values } = parseArgs({
+  options: {
+    mib: { type: "string", default: "1024" },
+    counts: { type: "string", default: "1,10,100" },
+    processes: { type: "string", default: "2" },
+    dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
+  },
+});
+const total = Number(values.mib) * 1024 * 1024;
+const main = resolve(import.meta.dirname, "../../dist/cli/main.js");
+const scene = mkdtempSync(join(values.dir, "godwit-scale-"));
+
+async function measure(count) {
+  const each = Math.floor(total / count);
+  const source = join(scene, "source.bin");
+  writeFileSync(source, randomBytes(Math.min(each, 2 ** 26)));
+  for (let left = each - 2 ** 26; left > 0; left -= 2 ** 26)
+    appendFileSync(source, randomBytes(Math.min(left, 2 ** 26)));
+  const inbox = join(scene, "inbox");
+  rmSync(inbox, { recursive: true, force: true });
+  mkdirSync(inbox);
+  const homes = mkdtempSync(join(scene, "homes-"));
+  const server = spawn(
+    process.execPath,
+    [main, "serve", inbox, "--listen", "127.0.0.1:0", "--open", "--json", "--home", join(scene, "server")],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
+  const port = await new Promise((done) =>
+    server.stdout.once("data", (line) => done(JSON.parse(String(line).split("\n")[0]).port)),
+  );
+  server.stdout.resume();
+  const usage = () => {
+    const stat = readFileSync(`/proc/${server.pid}/stat`, "latin1").split(") ")[1].split(" ");
+    const status = readFileSync(`/proc/${server.pid}/status`, "latin1");
+    return {
+      // Fields 14 and 15 of proc(5): user and system time in hundredths of a second.
+      cpu: (Number(stat[11]) + Number(stat[12])) / 100,
+      rssMib: Number(/VmHWM:\s+(\d+)/.exec(status)[1]) / 1024,
+    };
+  };
+  const processes = Math.min(Number(values.processes), count);
+  const before = usage();
+  const started = Date.now();
+  const answers = await Promise.all(
+    Array.from({ length: processes }, (_, p) => {
+      const child = fork(join(import.meta.dirname, "clients.mjs"));
+      const numbers = Array.from({ length: count }, (_, n) => n).filter((n) => n % processes === p);
+      child.send({ numbers, port, source, homes });
+      return new Promise((done, fail) => {
+        child.once("message", done);
+        child.once("exit", (code) => code !== 0 && fail(new Error(`a sender process ended with ${code}`)));
+      });
+    }),
+  );
+  const ended = Date.now();
+  const after = usage();
+  server.kill("SIGTERM");
+  await new Promise((done) => server.once("close", done));
+  const wanted = readFileSync(source);
+  for (let n = 0; n < count; n++)
+    if (!wanted.equals(readFileSync(join(inbox, `c${n}`, "source.bin")))) throw new Error(`c${n} differs`);
+  const times = answers.flatMap(({ results }) => results);
+  const seconds = (ended - started) / 1000;
+  const durations = times.map(({ firstMs, ended: end }) => (end - firstMs) / 1000);
+  const slowest = Math.max(...durations);
+  const first = Math.min(...times.map(({ firstMs }) => firstMs));
+  const last = Math.max(...times.map(({ ended: end }) => end));
+  return {
+    count,
+    mbit: (each * count * 8) / seconds / 1e6,
+    busyMbit: (each * count * 8) / ((last - first) / 1000) / 1e6,
+    slowest,
+    fastest: Math.min(...durations),
+    median: durations.toSorted((a, b) => a - b)[Math.floor(count / 2)],
+    serverCpu: (after.cpu - before.cpu) / ((each * count) / 2 ** 30),
+    clientCpu:
+      answers.reduce((sum, { cpu }) => sum + (cpu.user + cpu.system) / 1e6, 0) / ((each * count) / 2 ** 30),
+    serverRss: after.rssMib,
+    clientRss: Math.max(...answers.map(({ rss }) => rss / 1024)),
+  };
+}
+
+try {
+  const rows = [];
+  for (const count of values.counts.split(",").map(Number)) rows.push(await measure(count));
+  console.log(
+    `\n${values.mib} MiB divided among the senders, one server on loopback, ${values.dir}, load ${loadavg()[0].toFixed(1)}\n`,
+  );
+  console.log(
+    "| senders | sum Mbit/s, all in | from the first accepted file to the last receipt | of one sender | one file takes s: fastest / median / slowest | server CPU s per GiB | senders CPU s per GiB | peak memory MiB, server / a sender process |",
+  );
+  console.log("|---|---|---|---|---|---|---|---|");
+  for (const row of rows)
+    console.log(
+      `| ${row.count} | ${row.mbit.toFixed(0)} | ${row.busyMbit.toFixed(0)} | ${(row.busyMbit / rows[0].busyMbit).toFixed(2)} | ${row.fastest.toFixed(2)} / ${row.median.toFixed(2)} / ${row.slowest.toFixed(2)} | ${row.serverCpu.toFixed(2)} | ${row.clientCpu.toFixed(2)} | ${row.serverRss.toFixed(0)} / ${row.clientRss.toFixed(0)} |`,
+    );
+} finally {
+  rmSync(scene, { recursive: true, force: true });
+}
