@@ -68,6 +68,7 @@ const QUEUE_TARGET = 0.8;
 const QUEUE_TARGET_US = 1_000;
 /** Most change of the cruising rate in one round. */
 const CRUISE_STEP = 0.1;
+const CRUISE_SPEED = 1;
 
 /** Least round-trip time is believed for so long, in microseconds. BBR §2.4 (MinRTTFilterLen). */
 const MIN_RTT_WINDOW_US = 10_000_000;
@@ -381,11 +382,13 @@ class Bbr implements CongestionController {
   private steer(nowUs: number): void {
     const { meter } = this;
     const targetUs = this.queueTargetUs();
-    const error = Math.max(-1, Math.min(1, (targetUs - meter.queueUs) / targetUs));
-    // An empty queue leaves room; a short one says that we are there.
-    const step = error < 0 || meter.isQuiet ? CRUISE_STEP : CRUISE_STEP / 2;
+    // What the queue is off by, as a share of the rate if it shall be gone in a round or two.
+    const error = (CRUISE_SPEED * (targetUs - meter.queueUs)) / meter.minRttUs;
+    // An empty queue leaves room for more; a short one says that we are there.
+    const most = meter.isQuiet ? CRUISE_STEP : Math.min(CRUISE_STEP, error);
+    const change = error > 0 ? most : Math.max(-CRUISE_STEP, error);
     // What a polite flow gave up after a loss stays with the others until the next probe.
-    if (error < 0 || !this.isPolite || !this.isAfterLoss) this.cruiseRate *= 1 + step * error;
+    if (change < 0 || !this.isPolite || !this.isAfterLoss) this.cruiseRate *= 1 + change;
     if (this.isPolite) this.cruiseRate = Math.max(this.cruiseRate, this.politeFloor());
     this.referenceRate *= Math.exp((this.referenceAtUs - nowUs) / REFERENCE_DECAY_US);
     this.referenceRate = Math.max(this.referenceRate, this.achievedRate);
@@ -555,7 +558,9 @@ class Bbr implements CongestionController {
       this.pacingRate = rate;
     } else {
       this.cruiseRate = Math.min(this.cruiseRate, rate);
-      this.pacingRate = this.pacingGain * this.cruiseRate;
+      // A rate that is draining a queue already must not be taken down twice.
+      const base = this.pacingGain < 1 ? Math.max(this.cruiseRate, this.achievedRate) : this.cruiseRate;
+      this.pacingRate = this.pacingGain * Math.min(base, rate);
       // Late and lost packets count in flight for longer than a round trip; while a queue stands,
       // nobody can tell them from queued ones.
       const holdUs = Math.max(meter.minRttUs + meter.jitterUs, meter.isQuiet ? meter.dwellUs : 0);
