@@ -89,7 +89,9 @@ function printShares(label, link, flows, seconds, fromSecond = 0) {
   const text = runs.map((run) => {
     const sum = run.reduce((total, share) => total + share, 0);
     const jain = sum ** 2 / (run.length * run.reduce((total, share) => total + share ** 2, 0));
-    return run.length === 2 ? `${percent(run[0])}:${percent(run[1])}` : `${jain.toFixed(3)} of ${percent(sum)} %`;
+    return run.length === 2
+      ? `${percent(run[0])}:${percent(run[1])}`
+      : `${jain.toFixed(3)} of ${percent(sum)} %`;
   });
   console.log(`${label.padEnd(46)} ${text.join("  ")}`);
 }
@@ -97,7 +99,8 @@ function printShares(label, link, flows, seconds, fromSecond = 0) {
 function printFigures() {
   console.log(`\n${name}: figures, the worst of three seeds each`);
   for (const rttMs of [20, 100, 250]) {
-    for (const mbit of [50, 200]) printBulk(`clean, ${rttMs} ms, ${mbit} Mbit/s, 1 BDP`, path(mbit, rttMs, 0, 1));
+    for (const mbit of [50, 200])
+      printBulk(`clean, ${rttMs} ms, ${mbit} Mbit/s, 1 BDP`, path(mbit, rttMs, 0, 1));
   }
   printBulk("100 ms, 1 % loss, 50 Mbit/s", path(50, 100, 1, 1));
   printBulk("200 ms, 5 % loss, 50 Mbit/s", path(50, 200, 5, 1));
@@ -109,7 +112,10 @@ function printFigures() {
   for (const mbit of [10, 50, 200]) printBulk(`40 ms, queue 0.1 BDP, ${mbit} Mbit/s`, path(mbit, 40, 0, 0.1));
   const jitter = { jitter: 0.5, reorder: 0.05, reorderUs: 25_000 };
   printBulk("100 ms, jitter 50 %, reorder 5 %, 50 Mbit/s", path(50, 100, 0, 1, jitter));
-  printBulk("50 ms, half of the packets 150 ms late", path(50, 50, 0, 1, { reorder: 0.5, reorderUs: 150_000 }));
+  printBulk(
+    "50 ms, half of the packets 150 ms late",
+    path(50, 50, 0, 1, { reorder: 0.5, reorderUs: 150_000 }),
+  );
   printBulk("50 ms, ACKs every 20 ms, 50 Mbit/s", path(50, 50, 0, 1, { ackCompressionUs: 20_000 }));
   printBulk("40 ms, queue of 2 s, 20 Mbit/s", path(20, 40, 0, 50));
   printBulk("100 ms, queue of 2 s, 20 Mbit/s", path(20, 100, 0, 20));
@@ -130,7 +136,13 @@ function printFigures() {
   for (const mbit of [10, 50, 100]) {
     printShares(`40 ms, 1 BDP, ${mbit} Mbit/s`, path(mbit, 40, 0, 1), [own(), neighbour], 60);
   }
-  printShares("40 ms, 1 BDP, 50 Mbit/s, CUBIC was there first", path(50, 40, 0, 1), [own(5e6), neighbour], 65, 5);
+  printShares(
+    "40 ms, 1 BDP, 50 Mbit/s, CUBIC was there first",
+    path(50, 40, 0, 1),
+    [own(5e6), neighbour],
+    65,
+    5,
+  );
   for (const bdp of [0.1, 0.5, 4]) {
     printShares(`40 ms, ${bdp} BDP, 50 Mbit/s`, path(50, 40, 0, bdp), [own(), neighbour], 60);
   }
@@ -138,7 +150,8 @@ function printFigures() {
 
   console.log("\nfour flows of its kind, 60 s: Jain index and sum");
   const four = (gapUs) => [0, 1, 2, 3].map((index) => own(index * gapUs));
-  for (const mbit of [20, 50, 100]) printShares(`40 ms, 1 BDP, ${mbit} Mbit/s`, path(mbit, 40, 0, 1), four(1e5), 60);
+  for (const mbit of [20, 50, 100])
+    printShares(`40 ms, 1 BDP, ${mbit} Mbit/s`, path(mbit, 40, 0, 1), four(1e5), 60);
   printShares("40 ms, 1 BDP, 50 Mbit/s, one every 5 s", path(50, 40, 0, 1), four(5e6), 75, 15);
   printShares("40 ms, 0.1 BDP, 100 Mbit/s", path(100, 40, 0, 0.1), four(1e5), 60);
   printShares("100 ms, 1 % loss, 100 Mbit/s", path(100, 100, 1, 1), four(1e5), 60);

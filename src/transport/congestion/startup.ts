@@ -24,6 +24,8 @@ const RTT_GROWTH_US = 1_000;
 
 /** Loss in a round beyond that of the rounds before that tells a full pipe. */
 const LOSS_GROWTH = 0.1;
+/** Loss in a round that tells a full pipe whatever came before: no path that is of use loses half. */
+const LOSS_MAX = 0.5;
 /** Packets that such a comparison needs on both sides. */
 const LOSS_PACKETS = 30;
 /** Assumed for the noise of a path without random loss. */
@@ -93,7 +95,9 @@ export class Startup {
 
   /** Whether so much is lost that neither chance nor the rounds before explain it. */
   private isUnusual(lost: number, total: number): boolean {
-    if (total < LOSS_PACKETS || this.packets < LOSS_PACKETS) return false;
+    if (total < LOSS_PACKETS) return false;
+    if (lost > LOSS_MAX * total) return true;
+    if (this.packets < LOSS_PACKETS) return false;
     const usual = Math.max(this.lostPackets / this.packets, LEAST_LOSS);
     const chance = 3 * Math.sqrt(usual * (1 - usual) * (1 / total + 1 / this.packets));
     return lost / total > usual + chance + LOSS_GROWTH;
