@@ -1,7 +1,8 @@
 /** Pairing through the built command line: codes, wrong codes, what both sides remember, changed keys, rights. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Scene, type JsonEvent, type Running } from "./godwit.ts";
+import { MAIN, Scene, type JsonEvent, type Running } from "./godwit.ts";
 
 let scene: Scene;
 
@@ -170,6 +171,64 @@ describe("a pairing code", () => {
     expect(argv + environment).not.toContain(code);
     ping.child.kill("SIGINT");
     await ping.ended;
+  });
+});
+
+/** util-linux's `script` gives a command a terminal. */
+const SCRIPT = "/usr/bin/script";
+
+describe.runIf(process.platform === "linux" && existsSync(SCRIPT))("on a terminal", () => {
+  /** Runs `godwit send` on a terminal; each answer is typed when its question has appeared once more. */
+  const answering = async (where: string, answers: readonly (readonly [string, string])[]) => {
+    const command = `${process.execPath} ${MAIN} send letter.txt --to ${where}`;
+    const child = spawn(SCRIPT, ["-qec", command, "/dev/null"], {
+      cwd: scene.directory,
+      env: { PATH: process.env["PATH"], HOME: scene.directory, GODWIT_HOME: scene.path("home-person") },
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const limit = setTimeout(() => child.kill("SIGKILL"), 30_000);
+    let output = "";
+    let from = 0;
+    const left = [...answers];
+    child.stdout.on("data", (bytes: Buffer) => {
+      output += bytes.toString("utf8");
+      const [question, answer] = left[0] ?? [];
+      if (question === undefined || !output.slice(from).includes(question)) return;
+      from = output.length;
+      left.shift();
+      child.stdin.write(`${answer}\r`);
+    });
+    const status = await new Promise<number | null>((done) => {
+      child.on("close", (code) => done(code));
+    });
+    clearTimeout(limit);
+    return { status, output, unasked: left.length };
+  };
+
+  test("first contact asks for the code, and again after a wrong one", async () => {
+    const { where, code } = await serve();
+    const { status, output, unasked } = await answering(where, [
+      ["(Enter for none): ", wrong(code)],
+      ["(Enter for none): ", code],
+    ]);
+    expect(output).toContain("2 attempts left");
+    expect([status, unasked]).toEqual([0, 0]);
+    expect(received()).toBe("dear peer\n");
+  });
+
+  test("without a code the fingerprint is shown and asked about; no means no", async () => {
+    const { where, fingerprint } = await serve("--open");
+    const no = await answering(where, [
+      ["(Enter for none): ", ""],
+      ["[yes/no] ", "no"],
+    ]);
+    expect(no.output).toContain(fingerprint);
+    expect(no.status).toBe(7);
+    const yes = await answering(where, [
+      ["(Enter for none): ", ""],
+      ["[yes/no] ", "yes"],
+    ]);
+    expect(yes.status).toBe(0);
   });
 });
 

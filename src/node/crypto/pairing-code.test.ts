@@ -32,12 +32,15 @@ describe("a pairing code", () => {
       "acid-acorn-acre-zzzz",
     ]) {
       let code: string | undefined;
+      let message = "";
       try {
         parsePairingCode(wrong);
       } catch (error) {
         code = error instanceof GodwitError ? error.code : "other";
+        message = String(error);
       }
       expect(code, wrong).toBe("WRONG_CODE");
+      expect(message).not.toContain("zzzz");
     }
   });
 });

@@ -2,7 +2,6 @@
 import { randomInt } from "node:crypto";
 import { GodwitError } from "../../base/errors.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
-import { printable } from "../../files/printable.ts";
 import { CODE_WORDS } from "./code-words.ts";
 
 /** Words in a code: 4 of 1 296 are 41 bits, one chance in 2.8 million million for each guess. */
@@ -33,7 +32,8 @@ export function parsePairingCode(text: string): Uint8Array {
   if (unknown >= 0) {
     throw new GodwitError(
       "WRONG_CODE",
-      `word ${unknown + 1} of the pairing code, ${printable(words[unknown].slice(0, 40))}, is in no code; look at it again, no guess was spent`,
+      // The word itself stays out of logs: it is close to a secret, or from a file that was named by mistake.
+      `word ${unknown + 1} of the pairing code is in no code; look at it again, no guess was spent`,
     );
   }
   return encodeUtf8(words.join("-"));
