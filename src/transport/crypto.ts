@@ -35,6 +35,9 @@ export interface PacketKey {
   open(batch: PacketBatch, from: number, to: number, headerBytes: number): number;
 }
 
+/** Makes a packet key from 32 and 12 bytes. */
+export type PacketKeyFactory = (key: Uint8Array, iv: Uint8Array) => PacketKey;
+
 /** An X25519 key pair, 32 bytes each. */
 export interface DhKeyPair {
   readonly publicKey: Uint8Array;

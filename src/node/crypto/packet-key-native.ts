@@ -1,10 +1,14 @@
 /** Packet protection in the native addon: AES-256-GCM over a whole batch in one crossing. */
 import { assert } from "../../base/assert.ts";
-import { PACKET_IV_BYTES, PACKET_KEY_BYTES, type PacketKey } from "../../transport/crypto.ts";
+import {
+  PACKET_IV_BYTES,
+  PACKET_KEY_BYTES,
+  type PacketKey,
+  type PacketKeyFactory,
+} from "../../transport/crypto.ts";
 import type { PacketBatch } from "../../wire/batch.ts";
 import { nativeBinding, type NativeBinding, type NativeHandle } from "../sockets/native-loader.ts";
 import { nodePacketKey } from "./packet-key-node.ts";
-import type { PacketKeyFactory } from "./provider.ts";
 
 /** The one place that chooses: the addon's keys where it loads, else node:crypto's. */
 export function packetKeyFactory(): PacketKeyFactory {

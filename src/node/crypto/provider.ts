@@ -17,12 +17,9 @@ import {
 import type { KeyObject } from "node:crypto";
 import { GodwitError } from "../../base/errors.ts";
 import { assert } from "../../base/assert.ts";
-import type { CryptoProvider, DhKeyPair, PacketKey } from "../../transport/crypto.ts";
+import type { CryptoProvider, DhKeyPair, PacketKeyFactory } from "../../transport/crypto.ts";
 import { TAG_BYTES } from "../../transport/crypto.ts";
 import { packetKeyFactory } from "./packet-key-native.ts";
-
-/** Makes a packet key from 32 and 12 bytes. */
-export type PacketKeyFactory = (key: Uint8Array, iv: Uint8Array) => PacketKey;
 
 const KEY_BYTES = 32;
 const SIGNATURE_BYTES = 64;
