@@ -19,7 +19,7 @@ import type { Connection } from "../transport/connection.ts";
 import type { CryptoProvider } from "../transport/crypto.ts";
 import type { Endpoint } from "../transport/endpoint.ts";
 import { fingerprintOf, parseFingerprint } from "../transport/fingerprint.ts";
-import { makeEndpoint } from "./endpoint.ts";
+import { makeEndpoint, qlogDirectory } from "./endpoint.ts";
 import type { DialOptions, NetworkOptions } from "./options.ts";
 import type { Target } from "./target.ts";
 
@@ -174,6 +174,7 @@ export async function dial(
       : undefined;
   options.signal?.throwIfAborted();
   const addresses = await addressesOf(target, peers);
+  const qlog = qlogDirectory(options, onEvent);
   const dialler = shared ?? (await openDialler(options));
   const { host, endpoint, identity, crypto } = dialler;
   const attempts: Connection[] = [];
@@ -192,7 +193,7 @@ export async function dial(
       (address) => {
         const dialling = endpoint.connect({ address, verifyPeer, pairing }, monotonicNowUs());
         attempts.push(dialling);
-        host.watch(dialling, onEvent);
+        host.watch(dialling, qlog?.follow(dialling, "client", onEvent) ?? onEvent);
         return dialling;
       },
       options.signal,

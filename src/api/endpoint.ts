@@ -7,6 +7,8 @@ import type { CryptoProvider } from "../transport/crypto.ts";
 import { Endpoint, type AcceptOptions } from "../transport/endpoint.ts";
 import type { DatagramSocket } from "../transport/socket.ts";
 import { Pacer } from "../transport/pacer.ts";
+import type { GodwitEvent } from "../events/event.ts";
+import { QlogDirectory } from "../node/qlog-file.ts";
 import type { Identity } from "../node/stores/identity.ts";
 import { monotonicNowUs } from "../node/clock.ts";
 import type { ControllerName, NetworkOptions } from "./options.ts";
@@ -49,6 +51,17 @@ export function makeEndpoint(
     accept,
     nowUs,
   });
+}
+
+/** Logs of connections, if they are wanted. `onEvent` is told when they cannot be written. */
+export function qlogDirectory(
+  options: NetworkOptions,
+  onEvent: (event: GodwitEvent & { readonly type: "log-stopped" }) => void,
+): QlogDirectory | undefined {
+  if (options.qlog === undefined) return undefined;
+  return new QlogDirectory(options.qlog, `godwit/${VERSION}`, (reason) =>
+    onEvent({ type: "log-stopped", reason }),
+  );
 }
 
 /** The hard cap that all connections of an endpoint share. */

@@ -12,6 +12,8 @@ export interface NetworkOptions extends HomeOptions {
   readonly controller?: ControllerName | undefined;
   /** Time without progress after which to give up, in microseconds. Default 60 s. */
   readonly patienceUs?: number | undefined;
+  /** Directory for a log of each connection in the qlog format; made if it is not there. Default: no logs. */
+  readonly qlog?: string | undefined;
   /** Cancels: the peer is told, state that can be resumed is saved, the result is INTERRUPTED. */
   readonly signal?: AbortSignal | undefined;
 }

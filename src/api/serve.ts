@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join, resolve } from "node:path";
 import { ERRORS, GodwitError } from "../base/errors.ts";
+import type { GodwitEvent } from "../events/event.ts";
 import { parseSafePath } from "../files/safe-path.ts";
 import { printable } from "../files/printable.ts";
 import { monotonicNowUs } from "../node/clock.ts";
@@ -23,7 +24,7 @@ import { PairingDesk } from "../transport/pairing/pairing-desk.ts";
 import { ServerSession } from "../transfer/server-session.ts";
 import type { TransferOutcome } from "../transfer/tally.ts";
 import { cleanExpired } from "./clean.ts";
-import { makeEndpoint } from "./endpoint.ts";
+import { makeEndpoint, qlogDirectory } from "./endpoint.ts";
 import { EventStream } from "./event-stream.ts";
 import type { NetworkOptions } from "./options.ts";
 import { pathReport } from "./path-report.ts";
@@ -63,6 +64,8 @@ export interface ServedPeer {
 /** What a server tells. */
 export type ServerUpdate =
   | { readonly type: "peer-refused"; readonly fingerprint: string }
+  /** The log that was asked for is not complete; transfers go on. */
+  | { readonly type: "log-stopped"; readonly reason: string }
   /** Somebody proved to know the code and is authorised from now on. */
   | { readonly type: "peer-paired"; readonly fingerprint: string }
   /** Somebody tried a wrong code. With no guesses left, the code is dead. */
@@ -187,6 +190,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
             events.emit({ type: "peer-paired", fingerprint });
           },
         };
+  const qlog = qlogDirectory(options, (event) => events.emit({ type: "log-stopped", reason: event.reason }));
   const endpoint = makeEndpoint(identity, crypto, socket, options, { verifyPeer, pairing });
 
   const finish = async (result: ServedTransfer | undefined): Promise<void> => {
@@ -224,11 +228,12 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     const startedUs = monotonicNowUs();
     let isTransfer = false;
     let onHeartbeat: (() => void) | undefined;
-    host.watch(connection, (event) => {
+    const onEvent = (event: GodwitEvent): void => {
       if (event.type === "heartbeat") onHeartbeat?.();
       isTransfer ||= event.type === "transfer-started";
       events.emit({ type: "peer-event", connection: number, peer, event });
-    });
+    };
+    host.watch(connection, qlog?.follow(connection, "server", onEvent) ?? onEvent);
     events.emit({ type: "peer-connected", connection: number, peer });
     let settleAttempt: () => void = () => undefined;
     const ended = new Promise<void>((resolveAttempt) => {

@@ -206,6 +206,9 @@ export const PAIRING_GUESSES = 3;
 /** How long a pairing code is good for, in microseconds: time to read it out and type it in. */
 export const PAIRING_CODE_LIFETIME_US = 600_000_000;
 
+/** Characters of a connection's log that wait for the disk: some seconds of packets; what is beyond is counted only. */
+export const QLOG_PENDING_CHARACTERS = 4_194_304;
+
 /** Pairing attempts held at once, each for at most the handshake's deadline. */
 export const PAIRING_ATTEMPTS = 64;
 

@@ -58,6 +58,9 @@ export class ProgressFollower {
       case "socket-degraded":
         output.say(`${update.feature} is off on this path: ${update.reason}`);
         return;
+      case "log-stopped":
+        output.error(`the qlog is not complete: ${shown(update.reason)}`);
+        return;
       case "progress":
         this.hasStarted = true;
         this.view = {

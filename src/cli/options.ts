@@ -45,6 +45,7 @@ export interface NetworkFlags extends CommonOptions {
   readonly polite?: boolean;
   readonly patience: number;
   readonly stats?: boolean;
+  readonly qlog?: string;
 }
 
 /** Adds `--rate`, `--cc`, `--polite`, `--patience` and `--stats`. */
@@ -66,7 +67,8 @@ export function addNetworkOptions(command: Command): Command {
         .argParser(argument(parseDurationUs))
         .default(60_000_000, "60s"),
     )
-    .addOption(new Option("--stats", "explain the path at the end"));
+    .addOption(new Option("--stats", "explain the path at the end"))
+    .addOption(new Option("--qlog <dir>", "log every packet of each connection there, for viewers of qlog"));
 }
 
 /** The library's options for the flags. */
@@ -76,6 +78,7 @@ export function networkOptions(flags: NetworkFlags, signal: AbortSignal): Networ
     rateBytesPerSecond: flags.rate,
     controller: flags.polite === true ? "polite" : flags.cc,
     patienceUs: flags.patience,
+    qlog: flags.qlog,
     signal,
   };
 }

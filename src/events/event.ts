@@ -23,6 +23,12 @@ export type TransportEvent =
       readonly isProbe: boolean;
     }
   | { readonly type: "packet-received"; readonly number: number; readonly sizeBytes: number }
+  /** Told right behind the packet that carried it. Ranges are inclusive, newest first. */
+  | {
+      readonly type: "ack-received";
+      readonly delayUs: number;
+      readonly ranges: readonly (readonly [number, number])[];
+    }
   | { readonly type: "packet-dropped"; readonly sizeBytes: number; readonly trigger: string }
   | {
       readonly type: "packet-lost";
@@ -63,6 +69,8 @@ export type TransportEvent =
   | { readonly type: "path-silent"; readonly sinceUs: number }
   | { readonly type: "path-returned"; readonly afterUs: number }
   | { readonly type: "socket-degraded"; readonly feature: string; readonly reason: string }
+  /** The log that was asked for is not complete; the transfer goes on. */
+  | { readonly type: "log-stopped"; readonly reason: string }
   | {
       readonly type: "connection-closed";
       readonly code: ErrorCode | undefined;

@@ -247,12 +247,22 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     this.ackNowUs = nowUs;
     const { recovery, keys, liveness } = session;
     const delayUs = reader.ackDelay * 2 ** session.peerParameters.ackDelayExponent;
+    if (session.events.wantsPackets) this.reportAck(delayUs);
     const ackedBefore = recovery.statistics.packetsAcked;
     recovery.handleAck(reader.largestAcknowledged, delayUs, ranges, reader.rangeCount, nowUs, this);
     this.flushAcked();
     keys.handleAcked(reader.largestAcknowledged);
     if (recovery.statistics.packetsAcked > ackedBefore)
       liveness.handleProgress(recovery.bytesInFlight > 0, nowUs);
+  }
+
+  private reportAck(delayUs: number): void {
+    const { session, reader, ranges } = this;
+    const acked = Array.from({ length: reader.rangeCount }, (_, i): [number, number] => [
+      ranges[2 * i],
+      ranges[2 * i + 1],
+    ]);
+    session.events.add({ type: "ack-received", delayUs, ranges: acked });
   }
 
   /** Takes back what a timeout declares lost. */

@@ -110,6 +110,10 @@ function handle(update: ServerUpdate, output: Output): void {
         );
       }
       return;
+    case "log-stopped":
+      output.json({ event: "log-stopped", reason: update.reason });
+      if (!output.wantsJson) output.error(`the qlog is not complete: ${shown(update.reason)}`);
+      return;
     case "peer-paired":
       output.json({ event: "peer-paired", fingerprint: update.fingerprint });
       if (!output.wantsJson) {
