@@ -116,7 +116,8 @@ function readLog(path: string): { head: Fields; events: { time: number; name: st
     );
     expect(time).toBeGreaterThanOrEqual(last);
     last = time;
-    expect(RULES[name]?.(data) === true ? "valid" : event).toBe("valid");
+    const isValid = RULES[name]?.(data) ?? false;
+    expect(isValid ? "valid" : event).toBe("valid");
   }
   return { head, events: events as { time: number; name: string; data: Fields }[] };
 }
