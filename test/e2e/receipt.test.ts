@@ -50,6 +50,7 @@ describe("a receipt", () => {
     const result = JSON.parse(sent.stdout.toString().trim().split("\n").at(-1) ?? "") as { root: string };
     const stored = receipt();
     expect(result.root).toBe(stored.root);
+    expect((await server.event("transfer-ended"))["root"]).toBe(stored.root);
     expect(stored.receiver.fingerprint).toBe(fingerprint);
     const id = (await scene.run("client", ["id"])).stdout.toString().trim();
     expect(stored.sender.fingerprint).toBe(id);

@@ -65,6 +65,7 @@ async function run(directory: string, flags: ServeFlags): Promise<void> {
         exit: last.exit,
         files: last.files,
         bytes: last.bytes,
+        root: last.root,
         wireBytes: last.path.wireBytes,
         retransmittedBytes: last.path.retransmittedBytes,
         resumedBytes: last.resumedBytes,
@@ -154,6 +155,7 @@ function handle(update: ServerUpdate, output: Output): void {
         exit: result.exit,
         files: result.files,
         bytes: result.bytes,
+        root: result.root,
         seconds: result.seconds,
       });
       if (output.wantsJson) return;
