@@ -205,7 +205,9 @@ export async function dial(
       throw named(connection.closeReason, target);
     }
     if (options.pin !== undefined || options.acceptNew === true || isPairing) {
-      if (!target.host.startsWith("@")) peers.rememberAddress(fingerprint, target.address);
+      // Looked at anew: other lanes of this process, and other processes, remember theirs meanwhile.
+      if (!target.host.startsWith("@"))
+        KnownPeers.load(homeDirectory(options.home)).rememberAddress(fingerprint, target.address);
     }
     return { host, connection, fingerprint, identity, crypto };
   } catch (error) {

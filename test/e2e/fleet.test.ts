@@ -1,0 +1,174 @@
+/** One to many through the built command line: each receiver is a process of its own. */
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { Scene, type JsonEvent, type Running } from "./godwit.ts";
+
+let scene: Scene;
+
+beforeEach(() => {
+  scene = new Scene();
+});
+
+afterEach(() => scene.close());
+
+interface Receiver {
+  readonly running: Running;
+  readonly port: number;
+}
+
+async function serve(who: string, port = 0, ...more: string[]): Promise<Receiver> {
+  const inbox = scene.path(who);
+  mkdirSync(inbox, { recursive: true });
+  const running = scene.start(who, ["serve", inbox, "--listen", `127.0.0.1:${port}`, "--json", ...more]);
+  return { running, port: (await running.event("listening"))["port"] as number };
+}
+
+function lines(stdout: Buffer): JsonEvent[] {
+  return stdout
+    .toString("utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as JsonEvent);
+}
+
+/** Resolves with the first event that fits, looking at standard output as it grows. */
+function eventWhere(running: Running, fits: (event: JsonEvent) => boolean): Promise<JsonEvent> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    running.child.stdout?.on("data", (bytes: Buffer) => {
+      text += bytes.toString("utf8");
+      const complete = text.split("\n");
+      text = complete.pop() ?? "";
+      const found = complete.map((line) => JSON.parse(line) as JsonEvent).find((event) => fits(event));
+      if (found !== undefined) resolve(found);
+    });
+    void running.ended.then(({ stderr }) => reject(new Error(`ended before the event: ${stderr}`)));
+  });
+}
+
+test(
+  "eight receivers: one refuses, one address is dead, one is killed and comes back",
+  { timeout: 60_000 },
+  async () => {
+    const film = randomBytes(8_000_000);
+    writeFileSync(scene.path("film"), film);
+    const names = ["r0", "r1", "r2", "r3", "r4", "killed"];
+    const receivers = await Promise.all(names.map((name) => serve(name, 0, "--open")));
+    const closed = await serve("closed");
+    const killed = receivers[5];
+    // A port of the machine's own that nobody listens on: that of a receiver that has ended.
+    const dead = await serve("dead");
+    dead.running.child.kill("SIGKILL");
+    await dead.running.ended;
+    const targets = [...receivers, closed, dead].map(({ port }) => `127.0.0.1:${port}`);
+    writeFileSync(scene.path("fleet.txt"), `# the fleet\n${targets.slice(2).join("\n")}\n\n`);
+
+    const to = ["--to", targets[0], "--to", targets[1], "--to", "@fleet.txt"];
+    const rules = ["--rate", "80mbit", "--patience", "3s", "--retry", "1"];
+    const sending = scene.start("sender", ["send", "film", ...to, ...rules, "--accept-new", "--json"]);
+    await eventWhere(
+      sending,
+      (event) =>
+        event.event === "progress" && event["receiver"] === 5 && (event["verifiedBytes"] as number) > 5e6,
+    );
+    killed.running.child.kill("SIGKILL");
+    await killed.running.ended;
+    await serve("killed", killed.port, "--open");
+
+    const { status, stdout } = await sending.ended;
+    const events = lines(stdout);
+    const result = events.at(-1);
+    const peers = result?.["peers"] as {
+      target: string;
+      result: string;
+      exit: number;
+      resumedBytes: number;
+    }[];
+    expect(peers.map((peer) => [peer.target, peer.result, peer.exit])).toEqual([
+      ...targets.slice(0, 5).map((target) => [target, "verified", 0]),
+      [targets[5], "resumed", 0],
+      [targets[6], "refused", 7],
+      [targets[7], "unreachable", 6],
+    ]);
+    expect([status, result?.["result"], result?.["exit"], result?.["completeReceivers"]]).toEqual([
+      3,
+      "partial",
+      3,
+      6,
+    ]);
+    expect(peers[5].resumedBytes).toBeGreaterThan(256 * 1024);
+    for (const name of names) expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
+    expect(readdirSync(scene.path("closed"))).toEqual([]);
+    // One verdict each, told once.
+    const ends = events.filter(({ event }) => event === "receiver-ended").map(({ target }) => target);
+    expect(new Set(ends)).toEqual(new Set(targets));
+    expect(ends.length).toBe(8);
+    expect(result?.["sourceReadBytes"]).toBe(8_000_000);
+  },
+);
+
+test("all complete: status 0, a table, and a receipt of each", { timeout: 40_000 }, async () => {
+  mkdirSync(scene.path("tree/sub"), { recursive: true });
+  writeFileSync(scene.path("tree/a"), "a");
+  writeFileSync(scene.path("tree/sub/b"), randomBytes(600_000));
+  const receivers = await Promise.all(["r0", "r1", "r2"].map((name) => serve(name, 0, "--open")));
+  const to = receivers.flatMap(({ port }) => ["--to", `127.0.0.1:${port}/into`]);
+  const sent = await scene.run("sender", ["send", "tree", ...to, "--accept-new", "--receipt", "receipts"]);
+  expect(sent.status).toBe(0);
+  expect(sent.stderr).toContain("3 of 3 receivers complete (3 verified)");
+  expect(sent.stderr.match(/verified {4,}2 files, 600 kB/g)?.length).toBe(3);
+  const receipts = readdirSync(scene.path("receipts"));
+  expect(receipts.length).toBe(3);
+  for (const [i, receipt] of receipts.toSorted().entries()) {
+    expect(existsSync(scene.path(`r${i}/into/tree/sub/b`))).toBe(true);
+    const checked = await scene.run("sender", [
+      "verify",
+      scene.path("receipts", receipt),
+      scene.path("r0/into"),
+    ]);
+    expect([checked.status, checked.stderr.includes("error")]).toEqual([0, false]);
+  }
+});
+
+test("a usage error of one target sends nothing to anybody", async () => {
+  writeFileSync(scene.path("film"), "film");
+  const { port } = await serve("r0", 0, "--open");
+  const to = ["--to", `127.0.0.1:${port}`, "--to", "host:0"];
+  const sent = await scene.run("sender", ["send", "film", ...to, "--accept-new"]);
+  expect(sent.status).toBe(2);
+  const missing = await scene.run("sender", ["send", "film", "--to", "@missing.txt", "--accept-new"]);
+  expect([missing.status, missing.stderr.includes("no list of receivers")]).toEqual([2, true]);
+  expect(readdirSync(scene.path("r0"))).toEqual([]);
+});
+
+test("a signal ends all lanes; the same command resumes them", { timeout: 40_000 }, async () => {
+  const film = randomBytes(6_000_000);
+  writeFileSync(scene.path("film"), film);
+  const receivers = await Promise.all(["r0", "r1"].map((name) => serve(name, 0, "--open")));
+  const to = receivers.flatMap(({ port }) => ["--to", `127.0.0.1:${port}`]);
+  const sending = scene.start("sender", [
+    "send",
+    "film",
+    ...to,
+    "--rate",
+    "30mbit",
+    "--accept-new",
+    "--json",
+  ]);
+  await eventWhere(
+    sending,
+    (event) => event.event === "progress" && (event["verifiedBytes"] as number) > 2e6,
+  );
+  sending.child.kill("SIGINT");
+  const ended = await sending.ended;
+  expect(ended.status).toBe(130);
+  const again = await scene.run("sender", ["send", "film", ...to, "--json"]);
+  const peers = lines(again.stdout).at(-1)?.["peers"] as { result: string; text?: string }[];
+  expect(peers.map((peer) => [peer.result, peer.text])).toEqual([
+    ["resumed", undefined],
+    ["resumed", undefined],
+  ]);
+  expect(again.status).toBe(0);
+  for (const name of ["r0", "r1"]) expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
+});
