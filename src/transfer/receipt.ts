@@ -104,6 +104,12 @@ export class EntryLeaves {
     this.count++;
   }
 
+  /** The leaf of entry `object`, which was added. */
+  leaf(object: number): Uint8Array {
+    const at = object * (HASH_BYTES + 1) + 1;
+    return this.bytes.subarray(at, at + HASH_BYTES);
+  }
+
   /** RECEIPTS §2: H(04 | number of entries (8) | leaves in the order of the entries). */
   root(hash: Hash): Uint8Array {
     const all = new Uint8Array(9 + HASH_BYTES * this.count);
@@ -138,7 +144,9 @@ export function receiptMessage(
 export class DurableEntries {
   private readonly hash: Hash;
   private readonly leaves = new EntryLeaves();
-  private readonly list: ReceiptEntry[] | undefined;
+  private readonly list: Omit<ReceiptEntry, "root">[] | undefined;
+  /** Roots of the entries in `list`, packed: as text they would be most of its memory. */
+  private readonly roots = new EntryLeaves();
 
   constructor(hash: Hash, keepsList = false) {
     this.hash = hash;
@@ -177,13 +185,19 @@ export class DurableEntries {
     const { hash, list } = this;
     this.leaves.add(object, entryLeaf(hash, kind, size, leafContent(hash, kind, root, target), path));
     if (list === undefined) return;
-    list[object] = { kind, path, sizeBytes: size, root: isFile ? toHex(root) : "", target };
+    list[object] = { kind, path, sizeBytes: size, target };
+    this.roots.add(object, root);
   }
 
   /** The entries in their order, if they were kept. */
   kept(): readonly ReceiptEntry[] {
-    // Failed entries leave holes, which `filter` skips.
-    return (this.list ?? []).filter(() => true);
+    const entries: ReceiptEntry[] = [];
+    // Failed entries leave holes, which forEach skips.
+    this.list?.forEach(({ kind, path, sizeBytes, target }, object) => {
+      const root = kind === "file" ? toHex(this.roots.leaf(object)) : "";
+      entries.push({ kind, path, sizeBytes, root, target });
+    });
+    return entries;
   }
 }
 
