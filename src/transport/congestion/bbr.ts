@@ -42,7 +42,7 @@ const DRAIN_ROUNDS = 4;
 const UP_GAIN = 1.25;
 const UP_GAIN_STEP = 0.25;
 const UP_GAIN_MAX = 2;
-const UP_DATAGRAMS = 4;
+const UP_DATAGRAMS = 10;
 /** Growth of the bandwidth that answers a probe. */
 const UP_ANSWER = 1.1;
 /** Probing down: as deep as the queue to drain, between these. */
@@ -51,7 +51,7 @@ const DOWN_GAIN_MAX = 0.9;
 const DOWN_ROUNDS = 4;
 
 /** Rounds of cruising between probes, and the least time in microseconds: many timer ticks. */
-const CRUISE_ROUNDS = 6;
+const CRUISE_ROUNDS = 4;
 const CRUISE_US = 50_000;
 /** The same after a probe or a round lost packets. BBR §5.3.3.5: two to three seconds. */
 const CRUISE_AFTER_LOSS_ROUNDS = 16;
@@ -66,6 +66,8 @@ const CRUISE_RANDOM_US = 1_000_000;
  */
 const QUEUE_TARGET = 0.8;
 const QUEUE_TARGET_US = 1_000;
+/** Rounds of competing in which a bandwidth sample counts. */
+const COMPETE_CYCLE_ROUNDS = 8;
 /** Most change of the cruising rate in one round. */
 const CRUISE_STEP = 0.1;
 const CRUISE_SPEED = 1;
@@ -517,7 +519,7 @@ class Bbr implements CongestionController {
   }
 
   private updateCompete(nowUs: number): void {
-    if (this.roundsInPhase % (CRUISE_ROUNDS + 2) === 0) this.meter.advanceBandwidth();
+    if (this.roundsInPhase % COMPETE_CYCLE_ROUNDS === 0) this.meter.advanceBandwidth();
     const verdict = this.competition.handleRound(this.meter, this.random, nowUs);
     if (verdict === "leave") this.leaveCompete(nowUs);
     else if (verdict === "test") this.enterProbeRtt(true, nowUs);
