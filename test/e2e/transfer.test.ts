@@ -15,6 +15,10 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Scene, type JsonEvent, type Running } from "./godwit.ts";
 
+const HAS_IPV6 = Object.values(networkInterfaces()).some((list) =>
+  list?.some(({ address }) => address === "::1"),
+);
+
 let scene: Scene;
 let server: Running;
 let port: number;
@@ -195,11 +199,7 @@ describe("the rest of the main job", () => {
     expect(result(ended.stdout)).toMatchObject({ event: "result", files: 1, exit: 0 });
   });
 
-  test("IPv6", async () => {
-    const hasIpv6 = Object.values(networkInterfaces()).some((list) =>
-      list?.some(({ address }) => address === "::1"),
-    );
-    if (!hasIpv6) return;
+  test.skipIf(!HAS_IPV6)("IPv6", async () => {
     const six = scene.start("six", ["serve", "inbox", "--listen", "[::1]:0", "--open", "--json"]);
     const { port: sixPort } = await six.event("listening");
     writeFileSync(scene.path("a"), "six");
