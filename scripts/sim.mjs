@@ -1,10 +1,12 @@
 /**
  * Runs simulated transfers by the thousand: npm run sim -- --seeds N [--seed S] [--scenario NAME]
- * [--plan FILE] [--workers N]. A failing seed prints the one command that replays it.
+ * [--plan FILE] [--workers N] [--from SEED] [--for SECONDS]. A failing seed prints the one command
+ * that replays it. The totals come always: also when --for or a signal ends the run early.
  */
 import { fork } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { setImmediate } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -20,6 +22,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     scenario: { type: "string", default: "transfer" },
     plan: { type: "string" },
+    for: { type: "string" },
     workers: { type: "string", default: String(Math.min(2, availableParallelism())) },
     "stop-at-failure": { type: "boolean", default: false },
     "print-plan": { type: "boolean", default: false },
@@ -40,13 +43,17 @@ async function work(from, end, step) {
   for (let seed = from; seed < end; seed += step) {
     const result = runSeed(scenario, seed, environment);
     process.send(result);
+    // The event loop has to turn for the message to leave, and for the end of the parent to be seen.
+    await setImmediate();
+    if (!process.connected) return;
     if (values["stop-at-failure"] && result.failure !== undefined) return;
   }
 }
 
 if (process.send !== undefined) {
+  process.on("SIGINT", () => {}); // the terminal tells everyone; the parent ends the workers
   await work(Number(values.from), Number(values.from) + Number(values.seeds), Number(values.workers));
-  process.disconnect();
+  if (process.connected) process.disconnect();
 } else if (values.seed !== undefined || values.plan !== undefined) {
   await replay();
 } else {
@@ -67,6 +74,15 @@ async function swarm() {
   const begin = performance.now();
   const workers = Math.max(1, Number(values.workers));
   const totals = { runs: 0, failed: 0, attempts: 0, packets: 0, virtualSeconds: 0 };
+  const children = [];
+  let endedBy;
+  const endEarly = (why) => {
+    endedBy ??= why;
+    for (const child of children) child.kill("SIGKILL");
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => endEarly(signal));
+  const limit =
+    values.for === undefined ? undefined : setTimeout(endEarly, Number(values.for) * 1_000, "limit");
   const ends = Array.from({ length: workers }, (_, i) => {
     const child = fork(fileURLToPath(import.meta.url), [
       `--scenario=${values.scenario}`,
@@ -75,6 +91,7 @@ async function swarm() {
       `--seeds=${Number(values.seeds) - i}`,
       ...(values["stop-at-failure"] ? ["--stop-at-failure"] : []),
     ]);
+    children.push(child);
     child.on("message", (result) => {
       totals.runs += 1;
       totals.attempts += result.attempts;
@@ -94,10 +111,16 @@ async function swarm() {
     });
   });
   const codes = await Promise.all(ends);
+  clearTimeout(limit);
   const seconds = (performance.now() - begin) / 1_000;
-  const summary = { scenario: values.scenario, ...totals, seconds: Math.round(seconds * 10) / 10 };
-  console.log(JSON.stringify({ ...summary, perSecond: Math.round((totals.runs / seconds) * 10) / 10 }));
+  const summary = { scenario: values.scenario, from: Number(values.from), ...totals };
+  const perSecond = Math.round((totals.runs / seconds) * 10) / 10;
+  const end = endedBy === undefined ? {} : { endedBy };
+  console.log(JSON.stringify({ ...summary, seconds: Math.round(seconds), perSecond, ...end }));
   const isComplete = totals.runs === Number(values.seeds) && codes.every((code) => code === 0);
-  if (!isComplete) console.log("sim: a worker died; its last seed is missing above");
-  process.exitCode = totals.failed === 0 && isComplete ? 0 : 1;
+  if (!isComplete && endedBy === undefined) {
+    console.log("sim: a worker died; its last seed is missing above");
+  }
+  const isEnough = isComplete || endedBy === "limit";
+  process.exitCode = totals.failed === 0 && isEnough ? 0 : 1;
 }
