@@ -199,6 +199,12 @@ export class IncomingFile {
     return added;
   }
 
+  /** Whether all bytes of a chunk and its hash are there, so that `verifyChunk` has something to do. */
+  isReadyToVerify(index: number): boolean {
+    const chunk = this.open.get(index);
+    return chunk !== undefined && chunk.received.size >= chunk.lengthBytes && this.contentHashes.has(index);
+  }
+
   private addPart(index: number, start: number, bytes: Uint8Array, from: number, length: number): number {
     let chunk = this.open.get(index);
     if (chunk === undefined) {

@@ -8,6 +8,7 @@ function sentPair(): { queue: PieceQueue; delivered: number[] } {
   const delivered: number[] = [];
   const queue = new PieceQueue({
     isReading: false,
+    handleChunkSent: () => undefined,
     handleChunkAcked: (chunk) => void delivered.push(chunk.index),
     handleReloadNeeded: () => undefined,
   });

@@ -26,6 +26,8 @@ export interface OutgoingChunk {
 
 /** Told about chunks by the queue. */
 export interface PieceOwner {
+  /** All bytes of a chunk are on their way, for the first time or again: there is room for another. */
+  handleChunkSent(): void;
   /** Every byte was acknowledged: the chunk left the queue. */
   handleChunkAcked(chunk: OutgoingChunk): void;
   /** Pieces were lost whose bytes are not in memory any more. */
@@ -47,6 +49,8 @@ export class PieceQueue implements ObjectSource {
   private readonly sentWhole = new Set<OutgoingChunk>();
   /** Loaded bytes never sent. */
   private freshByteCount = 0;
+  /** The chunk of the piece described last. */
+  private described: OutgoingChunk | undefined;
 
   constructor(owner: PieceOwner) {
     this.owner = owner;
@@ -131,17 +135,20 @@ export class PieceQueue implements ObjectSource {
   }
 
   peekPiece(piece: ObjectPiece, onlyRetransmissions: boolean): boolean {
-    for (const chunk of this.lostQueue) {
-      const start = chunk.lost.startAt(0);
-      piece.object = chunk.object;
-      piece.offset = chunk.index * CHUNK_BYTES + start;
-      piece.availableBytes = chunk.lost.endAt(0) - start;
+    const lost = this.nextLost();
+    if (lost !== undefined) {
+      const start = lost.lost.startAt(0);
+      piece.object = lost.object;
+      piece.offset = lost.index * CHUNK_BYTES + start;
+      piece.availableBytes = lost.lost.endAt(0) - start;
       piece.isRetransmission = true;
+      this.described = lost;
       return true;
     }
     if (onlyRetransmissions) return false;
     const chunk = this.nextFresh();
     if (chunk === undefined) return false;
+    this.described = chunk;
     piece.object = chunk.object;
     piece.offset = chunk.index * CHUNK_BYTES + chunk.sentBytes;
     piece.availableBytes = chunk.lengthBytes - chunk.sentBytes;
@@ -150,21 +157,28 @@ export class PieceQueue implements ObjectSource {
   }
 
   takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void {
-    const chunk = this.chunkAt(piece.object, piece.offset);
+    const chunk = this.described;
     assert(chunk?.loaded !== undefined, "only a piece that was offered is taken");
-    const start = piece.offset % CHUNK_BYTES;
+    const start = piece.offset - chunk.index * CHUNK_BYTES;
+    assert(
+      piece.object === chunk.object && start >= 0 && start + lengthBytes <= chunk.lengthBytes,
+      "the piece described last is taken",
+    );
     target.set(chunk.loaded.bytes.subarray(start, start + lengthBytes), at);
     if (piece.isRetransmission) {
       chunk.lost.remove(start, start + lengthBytes);
       if (chunk.lost.size === 0) {
         this.lostQueue.delete(chunk);
         if (chunk.sentBytes === chunk.lengthBytes) this.sentWhole.add(chunk);
+        this.owner.handleChunkSent();
       }
       return;
     }
     chunk.sentBytes += lengthBytes;
     this.freshByteCount -= lengthBytes;
-    if (chunk.sentBytes === chunk.lengthBytes && chunk.lost.size === 0) this.sentWhole.add(chunk);
+    if (chunk.sentBytes < chunk.lengthBytes) return;
+    if (chunk.lost.size === 0) this.sentWhole.add(chunk);
+    this.owner.handleChunkSent();
   }
 
   // A packet's neighbouring pieces are told as one range, which may reach into the next chunk.
@@ -217,6 +231,12 @@ export class PieceQueue implements ObjectSource {
   private queueLost(chunk: OutgoingChunk): void {
     this.lostQueue.add(chunk);
     this.sentWhole.delete(chunk);
+  }
+
+  private nextLost(): OutgoingChunk | undefined {
+    // Looked at before making an iterator: this runs several times per packet.
+    if (this.lostQueue.size > 0) for (const chunk of this.lostQueue) return chunk;
+    return undefined;
   }
 
   private nextFresh(): OutgoingChunk | undefined {

@@ -205,8 +205,11 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     const added = file.handlePiece(offset, bytes, from, lengthBytes);
     if (added > 0) {
       const last = Math.floor((offset + lengthBytes - 1) / CHUNK_BYTES);
-      for (let index = Math.floor(offset / CHUNK_BYTES); index <= last; index++) this.verify(file, index);
-      this.pump();
+      for (let index = Math.floor(offset / CHUNK_BYTES); index <= last; index++) {
+        if (!file.isReadyToVerify(index)) continue;
+        this.verify(file, index);
+        this.pump();
+      }
     }
     return added;
   }

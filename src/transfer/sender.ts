@@ -614,6 +614,11 @@ export class Sender implements PieceOwner {
 
   // PieceOwner
 
+  handleChunkSent(): void {
+    // Sending makes room for reading ahead.
+    this.pump();
+  }
+
   handleChunkAcked(chunk: OutgoingChunk): void {
     if (chunk.loaded !== undefined) this.release(chunk.loaded);
     const file = this.objects.get(chunk.object);

@@ -131,8 +131,6 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
   takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void {
     this.sender?.pieces.takePiece(piece, lengthBytes, target, at);
-    // Sending makes room for reading ahead.
-    this.sender?.pump();
   }
 
   handlePieceAcked(object: number, offset: number, lengthBytes: number): void {
