@@ -405,6 +405,7 @@ function servedTransfer(
     directories: outcome.directories,
     links: outcome.links,
     unchangedFiles: outcome.unchangedFiles,
+    plannedEntries: outcome.plannedEntries,
     bytes: outcome.bytes,
     resumedBytes: outcome.resumedBytes,
     failures: outcome.failures,

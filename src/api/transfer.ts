@@ -26,6 +26,8 @@ export interface TransferResult {
   readonly directories: number;
   readonly links: number;
   readonly unchangedFiles: number;
+  /** With `dryRun`: entries that would be transferred. */
+  readonly plannedEntries: number;
   /** Bytes of these files, and those among them that were there before. */
   readonly bytes: number;
   readonly resumedBytes: number;
@@ -117,6 +119,7 @@ export function transferResult(
     directories: outcome.directories,
     links: outcome.links,
     unchangedFiles: outcome.unchangedFiles,
+    plannedEntries: outcome.plannedEntries,
     bytes: outcome.bytes,
     resumedBytes: outcome.resumedBytes,
     failures: outcome.failures,

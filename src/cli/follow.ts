@@ -2,7 +2,7 @@
 import type { PathReport } from "../api/path-report.ts";
 import type { Transfer, TransferResult, TransferUpdate } from "../api/transfer.ts";
 import { ERRORS, GodwitError } from "../base/errors.ts";
-import { formatDuration } from "../base/units.ts";
+import { formatBytes, formatDuration } from "../base/units.ts";
 import { shown, type Output } from "./output.ts";
 import { RateMeter } from "./render/rate-meter.ts";
 import type { ProgressView } from "./render/progress-line.ts";
@@ -47,8 +47,14 @@ export class ProgressFollower {
         output.error(`${shown(update.path)}: ${shown(update.text)}`);
         return;
       case "file-skipped":
-        output.say(`skipped ${shown(update.path)}: ${shown(update.reason)}`);
+        // What is there already is counted at the end; a line for each would hide what matters.
+        if (update.reason !== "unchanged") output.say(shown(update.reason));
         return;
+      case "file-planned": {
+        const size = update.sizeBytes === undefined ? "" : ` (${formatBytes(update.sizeBytes)})`;
+        output.say(`would ${update.replaces ? "replace" : "send"} ${shown(update.path)}${size}`);
+        return;
+      }
       case "path-silent":
         output.say(`no answer for ${formatDuration(update.sinceUs)}, trying on`);
         return;
@@ -183,7 +189,29 @@ function sayVerdict(
   wantsStats: boolean,
 ): void {
   if (output.wantsJson) return;
-  if (result.unchangedFiles > 0) output.say(`${result.unchangedFiles} files were there already`);
+  if (result.unchangedFiles > 0)
+    output.say(`${counted(result.unchangedFiles, "file")} there already, unchanged`);
+  if (result.plannedEntries > 0) {
+    output.say(
+      `dry run: ${counted(result.plannedEntries, "entry", "entries")} would be transferred, nothing was`,
+    );
+  } else {
+    sayVerified(result, output, verb);
+  }
+  if (wantsStats) for (const line of statisticsLines(result.path)) output.say(line);
+  if (result.result === "partial") {
+    output.error(
+      `${counted(result.failures.length, "entry", "entries")} failed; everything else is complete`,
+    );
+  }
+}
+
+/** `1 file`, `2 files`. */
+function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+function sayVerified(result: TransferResult, output: Output, verb: "sent" | "received"): void {
   output.say(
     verdictLine({
       verb,
@@ -196,10 +224,6 @@ function sayVerdict(
     }),
   );
   output.say(pathLine(result.path));
-  if (wantsStats) for (const line of statisticsLines(result.path)) output.say(line);
-  if (result.result === "partial") {
-    output.error(`${result.failures.length} of them failed; everything else is complete`);
-  }
 }
 
 /** The path explained, a fact a line. */
