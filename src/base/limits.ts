@@ -170,6 +170,18 @@ export const CLASSIC_INPUT_BYTES = 256 * 1024 * 1024;
 /** Entries offered and not yet finished: enough for 2 000 small files/s over a second's round trip. */
 export const ENTRIES_AHEAD = 4_096;
 
+/**
+ * Bytes of control messages taken before a transfer is ready for them (its directory opens, an earlier
+ * attempt gives way): as many entries as may be open, with names of 2 KiB.
+ */
+export const EARLY_CONTROL_BYTES = ENTRIES_AHEAD * 2_048;
+
+/**
+ * Answers waiting for a peer that does not read them: one of the longest refusals for each open entry,
+ * and as much again for what is sent beside them.
+ */
+export const CONTROL_BACKLOG_BYTES = 2 * ENTRIES_AHEAD * 2_048;
+
 /** Chunk hashes in one control message: 32 KiB, half of a message. */
 export const HASHES_PER_MESSAGE = 1_024;
 

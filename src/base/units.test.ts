@@ -19,6 +19,10 @@ describe("what people write", () => {
     ["16 MiB", 16_777_216],
   ])("size %s", (text, bytes) => expect(parseBytes(text)).toBe(bytes));
 
+  test.each(["1constructor", "5__proto__", "9".repeat(400), "99999999T", ""])("no size: %s", (text) =>
+    expect(() => parseBytes(text)).toThrow(usage),
+  );
+
   test.each([
     ["50mbit", 6_250_000],
     ["8bit", 1],

@@ -51,11 +51,13 @@ function parseQuantity(
   example: string,
 ): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z/]*)\s*$/i.exec(text);
-  const unit = match === null ? undefined : units[match[2].toLowerCase()];
-  if (match === null || unit === undefined) {
+  const name = match === null ? "" : match[2].toLowerCase();
+  const unit = Object.hasOwn(units, name) ? units[name] : undefined;
+  const value = match === null || unit === undefined ? Number.NaN : Number(match[1]) * unit;
+  if (!(value <= Number.MAX_SAFE_INTEGER)) {
     throw new GodwitError("USAGE", `"${text.slice(0, 40)}" is not a ${what}; write it like ${example}`);
   }
-  return Number(match[1]) * unit;
+  return value;
 }
 
 /** Bytes from `500`, `64k`, `1.5MB`, `16MiB`. @throws GodwitError USAGE. */

@@ -16,6 +16,7 @@ import { PipeOffer, ScannedOffers } from "./offers.ts";
 import { compileRules } from "./path-rules.ts";
 import { PipeReceiver } from "./pipe-receiver.ts";
 import { Receiver } from "./receiver.ts";
+import { requestedEntries } from "./requested-entries.ts";
 import { receiptMessage, type SignedReceipt } from "./receipt.ts";
 import { Sender } from "./sender.ts";
 import type { SessionHost } from "./session.ts";
@@ -241,6 +242,7 @@ export class ClientSession extends TransferSession {
           options: request.options,
           umask: host.umask,
           job: jobName(host.hash, host.peerKey, id),
+          isRequested: requestedEntries(request.paths, request.rules),
         });
         const early = this.early.splice(0);
         this.guard(() => {
@@ -312,7 +314,7 @@ export class ClientSession extends TransferSession {
     else if (this.sender !== undefined && message.type === "receipt") this.takeReceipt(message, this.sender);
     else if (this.sender !== undefined) this.sender.handleMessage(message);
     else if (this.receiver !== undefined) this.receiver.handleMessage(message);
-    else if (this.request.mode === "pull") this.early.push(message);
+    else if (this.request.mode === "pull") this.holdEarly(this.early, message);
     else if (this.request.mode === "list") this.handleListed(message);
     else
       throw new GodwitError(

@@ -229,6 +229,9 @@ const OPTION_BITS: readonly (keyof TransferOptions)[] = [
   "sparse",
 ];
 
+/** Last time that a calendar of ECMAScript has, in milliseconds since 1970 (ECMA-262 §21.4.1.1). */
+const MAX_TIME_MS = 8_640_000_000_000_000;
+
 /** Bit of an entry's flags: the size is known. */
 const HAS_SIZE = 1;
 /** Bit of an entry's flags: the time is known. */
@@ -480,7 +483,7 @@ function readBody(reader: ByteReader): ControlMessage {
         entries: reader.varint(),
         files: reader.varint(),
         bytes: reader.varint(),
-        flushedAtMs: reader.varint(),
+        flushedAtMs: readCount(reader, MAX_TIME_MS),
         signature: reader.copy(SIGNATURE_BYTES),
       };
     case TYPE_CODES.finished:

@@ -23,6 +23,7 @@ import type { DiskRunner } from "../files/disk-runner.ts";
 import type { Hash } from "../files/hash-tree.ts";
 import { printable } from "../files/printable.ts";
 import type { SafePath } from "../files/safe-path.ts";
+import type { EntryFilter } from "../files/scan.ts";
 import { isSafeLinkTarget, parseSafePath } from "../files/safe-path.ts";
 import { pathKey, stagingPath } from "../files/staging-name.ts";
 import type { DirectoryNode } from "./directory-tree.ts";
@@ -66,6 +67,8 @@ export interface ReceiverSetup {
   readonly umask: number;
   /** Name of the job, for staging files, journal and lock. */
   readonly job: string;
+  /** Whether an entry was asked for; absent: the sender chooses, as in a push. */
+  readonly isRequested?: EntryFilter | undefined;
   /** Called when everything is durable, before the result is said. */
   readonly giveReceipt?: ((tally: Tally) => void) | undefined;
 }
@@ -92,6 +95,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
   private isListComplete = false;
   private isSpaceChecked = false;
   private offeredBytes = 0;
+  private skippedEntries = 0;
   private consumed = 0;
   private verifiedBytes = 0;
   private ending: "no" | "finishing" | "confirming" | "waiting" | "cleaning" | "done" = "no";
@@ -258,6 +262,8 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     try {
       const prefix = this.setup.destination;
       const relative = parseSafePath(entry.path);
+      if (this.setup.isRequested?.(relative.components, entry.kind === "directory") === false)
+        throw violation("an entry that was not asked for");
       path = prefix === undefined ? relative : parseSafePath(`${prefix.text}/${relative.text}`);
       if (entry.kind === "symlink" && !this.setup.options.links)
         throw new GodwitError(
@@ -270,7 +276,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
           `refused the link ${printable(entry.path)}: it points out of the tree, to ${printable(entry.target)}`,
         );
     } catch (error) {
-      if (!(error instanceof GodwitError)) throw error;
+      if (!(error instanceof GodwitError) || error.code === "PROTOCOL_VIOLATION") throw error;
       this.refuse(entry, error.code, error.message);
       return;
     }
@@ -293,6 +299,8 @@ export class Receiver implements ReceivingEngine, OutputOwner {
 
   private handleSkipped(message: ControlMessage & { type: "skipped" }): void {
     const { path, code, text, isFailure } = message;
+    if (++this.skippedEntries > MANIFEST_ENTRIES)
+      throw new GodwitError("OVER_LIMIT", "the sender skipped more entries than a transfer may have");
     if (isFailure) {
       this.tally.addFailure(path, code, text);
       this.setup.events.add({ type: "file-failed", path, code, text });

@@ -48,7 +48,7 @@ export class ServerSession extends TransferSession {
       throw new GodwitError("PROTOCOL_VIOLATION", "the peer sent something before its request");
     else if (this.sender !== undefined) this.sender.handleMessage(message);
     else if (this.receiver !== undefined) this.receiver.handleMessage(message);
-    else this.early.push(message);
+    else this.holdEarly(this.early, message);
   }
 
   private handleRequest(request: RequestMessage): void {

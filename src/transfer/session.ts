@@ -8,6 +8,7 @@
  */
 import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
+import { CONTROL_BACKLOG_BYTES, EARLY_CONTROL_BYTES } from "../base/limits.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { EventQueue } from "../events/queue.ts";
 import type { DiskRequest, DiskResult, RootHandle } from "../files/disk.ts";
@@ -72,6 +73,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   private isClosingRoots = false;
   private result: TransferOutcome | undefined;
   private nowUs = 0;
+  /** Bytes of the control stream so far. */
+  private controlBytes = 0;
   private progressDueUs = 0;
   private progressSaid = 0;
 
@@ -97,11 +100,14 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   handleControlBytes(bytes: Uint8Array, nowUs: number): void {
     this.nowUs = nowUs;
     if (this.ending !== undefined) return;
+    this.controlBytes += bytes.length;
     this.guard(() => {
       for (const message of this.decoder.handleBytes(bytes)) {
         if (this.ending !== undefined) return;
         this.handleMessage(message);
       }
+      if (this.messages.sizeBytes > CONTROL_BACKLOG_BYTES)
+        throw new GodwitError("OVER_LIMIT", "the peer asks for answers and does not take them");
     });
     this.settle();
   }
@@ -239,6 +245,13 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   }
 
   protected abstract handleMessage(message: ControlMessage): void;
+
+  /** Keeps a message until there is who takes it. @throws GodwitError OVER_LIMIT */
+  protected holdEarly(early: ControlMessage[], message: ControlMessage): void {
+    if (this.controlBytes > EARLY_CONTROL_BYTES)
+      throw new GodwitError("OVER_LIMIT", "the peer sent more than this side keeps before it is ready");
+    early.push(message);
+  }
 
   /** Opens a directory for the length of the session. */
   protected openRoot(

@@ -21,14 +21,10 @@ import {
   decodeTransportParameters,
   encodeTransportParameters,
 } from "../../src/wire/transport-parameters.ts";
-
-/** One parser under test. */
-export interface FuzzTarget {
-  /** Inputs to begin from, beside the saved corpus. */
-  readonly seeds: () => Uint8Array[];
-  /** Throws if the input breaks a promise. */
-  readonly check: (input: Uint8Array) => void;
-}
+import { client, sequence, server } from "./engine-targets.ts";
+import { journal, messages, receipt, rules, safePath } from "./file-targets.ts";
+import { identity, pairing, peers, typed } from "./host-targets.ts";
+import type { FuzzTarget } from "./pool.ts";
 
 /** Runs `parse`; a DecodeError is an answer, anything else thrown is a finding. */
 function parsed<T>(parse: () => T): T | undefined {
@@ -191,7 +187,24 @@ const handshake: FuzzTarget = {
 };
 
 /** Targets by name. */
-export const TARGETS: Readonly<Record<string, FuzzTarget>> = { packet, frame, parameters, handshake };
+export const TARGETS: Readonly<Record<string, FuzzTarget>> = {
+  packet,
+  frame,
+  parameters,
+  handshake,
+  messages,
+  journal,
+  "safe-path": safePath,
+  rules,
+  receipt,
+  peers,
+  identity,
+  pairing,
+  typed,
+  server,
+  client,
+  sequence,
+};
 
 const INTERESTING = [0x00, 0x01, 0x3f, 0x40, 0x7f, 0x80, 0xbf, 0xc0, 0xfe, 0xff];
 

@@ -10,6 +10,7 @@ import {
   MessageDecoder,
   TRANSFER_VERSION,
 } from "../../src/transfer/messages.ts";
+import { ClientSession } from "../../src/transfer/client-session.ts";
 import { ServerSession } from "../../src/transfer/server-session.ts";
 import { differences, disk, hash, outcomes, Pair, pull, push } from "./pair.ts";
 
@@ -456,6 +457,62 @@ describe("a peer that breaks the rules", () => {
     for (let object = 0; object < 5_000; object++)
       session.handleControlBytes(encodeMessage({ ...ENTRY, object, path: `x${object}` }), 0);
     expect((session as unknown as { ending: { code: string } }).ending.code).toBe("OVER_LIMIT");
+  });
+
+  test("a pull takes nothing but what was asked for", () => {
+    const offered = (path: string, kind: EntryMessage["kind"] = "file"): string | undefined => {
+      const to = disk("to");
+      const host = { hash, peerKey: new Uint8Array(32), peerFingerprint: "x", peerAddress: "y", umask: 0 };
+      const request = pull(["d/a", "c"], { rules: [{ include: false, pattern: "*.key" }] });
+      const session = new ClientSession(host, request, 0);
+      const settle = (): void => {
+        for (let requests = session.takeDiskRequests(); requests.length > 0;) {
+          for (const { id, operation } of requests) session.handleDiskResult(id, to.perform(operation), 0);
+          requests = session.takeDiskRequests();
+        }
+      };
+      settle();
+      session.handleControlBytes(encodeMessage({ ...ENTRY, path, kind }), 0);
+      settle();
+      if (session.outcome !== undefined) expect(to.tree().size).toBe(0);
+      return session.outcome?.code;
+    };
+    for (const path of ["a", "a/x", "c", "c/d/e"]) expect([path, offered(path)]).toEqual([path, undefined]);
+    for (const path of ["b", "d", "d/a", "ab", "A", "a/x.key", "c/y.key/z"])
+      expect([path, offered(path), offered(path, "directory")]).toEqual([
+        path,
+        "PROTOCOL_VIOLATION",
+        "PROTOCOL_VIOLATION",
+      ]);
+  });
+
+  test("who asks for answers and does not read them is cut off, and who floods before there is a reader", () => {
+    const flood = (withDisk: boolean): [string | undefined, number] => {
+      const host = { hash, peerKey: new Uint8Array(32), peerFingerprint: "x", peerAddress: "y", umask: 0 };
+      const policy = { location: "/", canRead: true, canWrite: true, keepsExisting: false };
+      const session = new ServerSession(host, policy);
+      const to = disk("to");
+      session.handleControlBytes(encodeMessage(REQUEST), 0);
+      for (let requests = session.takeDiskRequests(); withDisk && requests.length > 0;) {
+        for (const { id, operation } of requests) session.handleDiskResult(id, to.perform(operation), 0);
+        requests = session.takeDiskRequests();
+      }
+      const { ending } = session as unknown as { ending: { code: string } | undefined };
+      let [code, sentBytes, object] = [ending?.code, 0, 0];
+      while (code === undefined && sentBytes < 100e6) {
+        // Refused by name each: no entry stays open.
+        const bytes = encodeMessage({ ...ENTRY, object: object++, path: `..${"x".repeat(900)}/` });
+        sentBytes += bytes.length;
+        session.handleControlBytes(bytes, 0);
+        code = (session as unknown as { ending: { code: string } | undefined }).ending?.code;
+      }
+      return [code, sentBytes];
+    };
+    // Answers of about 1 kB each up to 16 MiB; entries kept up to 8 MiB.
+    const [code, sentBytes] = flood(true);
+    expect([code, sentBytes > 10e6, sentBytes < 30e6]).toEqual(["OVER_LIMIT", true, true]);
+    const [earlyCode, earlyBytes] = flood(false);
+    expect([earlyCode, earlyBytes > 8e6, earlyBytes < 9e6]).toEqual(["OVER_LIMIT", true, true]);
   });
 
   test("file data that was not accepted is a violation, and for a refused file is ignored", () => {

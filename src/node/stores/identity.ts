@@ -93,6 +93,11 @@ export function loadIdentity(home: string, crypto: CryptoProvider): Identity {
     bytes = Buffer.from(`${JSON.stringify(file)}\n`);
     replaceFile(path, bytes);
   }
+  return parseIdentity(bytes, path, crypto);
+}
+
+/** The identity of a file's bytes. @throws GodwitError CONFIGURATION naming `path` when they are damaged. */
+export function parseIdentity(bytes: Uint8Array, path: string, crypto: CryptoProvider): Identity {
   let parsed: unknown;
   try {
     parsed = JSON.parse(Buffer.from(bytes).toString("utf8"));

@@ -31,6 +31,25 @@ const PeersFile = v.object({ version: v.literal(1), peers: v.pipe(v.array(Peer),
 /** One known peer. */
 export type KnownPeer = v.InferOutput<typeof Peer>;
 
+/** The peers of a store's bytes. @throws GodwitError CONFIGURATION naming `path` when they are damaged. */
+export function parseKnownPeers(bytes: Uint8Array, path: string): KnownPeer[] {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    parsed = undefined;
+  }
+  const checked = v.safeParse(PeersFile, parsed);
+  if (!checked.success) {
+    throw new GodwitError(
+      "CONFIGURATION",
+      `${path} is damaged; restore it from a backup, or move it away to forget all peers`,
+      { path },
+    );
+  }
+  return checked.output.peers;
+}
+
 /** What `known_peers.json` says, held in memory and written back on each change. */
 export class KnownPeers {
   private readonly path: string;
@@ -50,22 +69,7 @@ export class KnownPeers {
     ensureHome(home);
     const path = join(home, KNOWN_PEERS_FILE);
     const bytes = readStateFile(path, KNOWN_PEERS_BYTES_MAX, false);
-    if (bytes === undefined) return new KnownPeers(path, []);
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(Buffer.from(bytes).toString("utf8"));
-    } catch {
-      parsed = undefined;
-    }
-    const checked = v.safeParse(PeersFile, parsed);
-    if (!checked.success) {
-      throw new GodwitError(
-        "CONFIGURATION",
-        `${path} is damaged; restore it from a backup, or move it away to forget all peers`,
-        { path },
-      );
-    }
-    return new KnownPeers(path, checked.output.peers);
+    return new KnownPeers(path, bytes === undefined ? [] : parseKnownPeers(bytes, path));
   }
 
   /** All peers, in the order they were added. */
