@@ -327,7 +327,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     if (this.ending === undefined || this.runner.runningCount > 0 || this.isClosingRoots) return;
     if (this.receiver?.isStopping === true) {
       this.receiver.continueStop();
-      return;
+      // Without anything on the disk it stops at once, and nothing else would call again.
+      if (this.receiver.isStopping || this.runner.runningCount > 0) return;
     }
     if (this.roots.length > 0) {
       this.isClosingRoots = true;

@@ -493,7 +493,8 @@ describe("a peer that breaks the rules", () => {
       const session = new ServerSession(host, policy);
       const to = disk("to");
       session.handleControlBytes(encodeMessage(REQUEST), 0);
-      for (let requests = session.takeDiskRequests(); withDisk && requests.length > 0;) {
+      for (let requests = session.takeDiskRequests(); requests.length > 0;) {
+        if (!withDisk) break;
         for (const { id, operation } of requests) session.handleDiskResult(id, to.perform(operation), 0);
         requests = session.takeDiskRequests();
       }
