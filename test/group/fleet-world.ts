@@ -14,7 +14,7 @@ import { World, type Hop } from "../../src/sim/world.ts";
 import type { Connection } from "../../src/transport/connection.ts";
 import { Endpoint, type EndpointOptions } from "../../src/transport/endpoint.ts";
 import type { ClientSession } from "../../src/transfer/client-session.ts";
-import { DEFAULT_OPTIONS } from "../../src/transfer/messages.ts";
+import { DEFAULT_OPTIONS, MessageQueue } from "../../src/transfer/messages.ts";
 import { ServerSession } from "../../src/transfer/server-session.ts";
 import { SessionBinding } from "../../src/transfer/session-binding.ts";
 import type { TransferSession } from "../../src/transfer/session.ts";
@@ -73,12 +73,25 @@ function run(
   });
 }
 
+/** Says that it stored something else than what was sent. */
+class LyingSession extends ServerSession {
+  override takeControlBytes(maxBytes: number): Uint8Array {
+    if (super.takeControlBytes(maxBytes).length === 0) return new Uint8Array(0);
+    const lie = new MessageQueue();
+    lie.add({ type: "accept", object: 0, mode: "data", have: [] });
+    lie.add({ type: "committed", object: 0, state: "committed", root: new Uint8Array(32) });
+    return lie.take(maxBytes);
+  }
+}
+
 /** A serving machine; its disk outlives its process. */
 export class SimReceiver {
   readonly host: SimHost;
   readonly disk: SimDisk;
   /** Refuses everybody when set. */
   refuses = false;
+  /** Answers every offer with a receipt for other contents when set. */
+  lies = false;
   private readonly world: World;
   private readonly identity = temporaryIdentity(environment.crypto);
   private queue: DiskQueue | undefined;
@@ -117,7 +130,8 @@ export class SimReceiver {
       endpoint,
       (nowUs) => {
         for (const connection of endpoint.takeAccepted()) {
-          const session = new ServerSession(sessionHost(connection), policy);
+          const Session = this.lies ? LyingSession : ServerSession;
+          const session = new Session(sessionHost(connection), policy);
           jobs.push(new Job(connection, session, false, (jobs.length + 1) * ID_SPAN));
         }
         for (const job of jobs) job.pump(nowUs, queue);

@@ -42,6 +42,43 @@ describe("one read for all", () => {
   });
 });
 
+describe("the uplink", () => {
+  test("8 lossy receivers fill a shared uplink", { timeout: 60_000 }, () => {
+    const film = content(12, 5 * MEGABYTE);
+    const fleet = new SimFleet({
+      receivers: 8,
+      files: { film },
+      uplink: { rateBytesPerSecond: 12_500_000, queueBytes: 500_000 },
+      downlink: () => ({
+        delayUs: 5_000,
+        rateBytesPerSecond: 6_250_000,
+        queueBytes: 500_000,
+        lossProbability: 0.01,
+      }),
+    });
+    fleet.run();
+    expect(fleet.verdicts).toEqual(Array.from({ length: 8 }, () => "verified"));
+    // 8 times 5 MB through 12.5 MB/s take 3.2 s.
+    expect(Math.max(...fleet.seconds)).toBeLessThan(3.2 * 1.15);
+    expect(fleet.source.supply.readBytes).toBe(5 * MEGABYTE);
+  });
+
+  test("16 receivers take no longer than one where the uplink is not the limit", { timeout: 60_000 }, () => {
+    const film = content(13, 2 * MEGABYTE);
+    const run = (receivers: number): number => {
+      const fleet = new SimFleet({
+        receivers,
+        files: { film },
+        uplink: { rateBytesPerSecond: 125_000_000 },
+        downlink: () => ({ delayUs: 5_000, rateBytesPerSecond: 1_250_000, queueBytes: 125_000 }),
+      });
+      fleet.run();
+      return Math.max(...fleet.seconds);
+    };
+    expect(run(16)).toBeLessThan(1.3 * run(1));
+  });
+});
+
 describe("nobody holds up the rest", () => {
   test("64 lanes with a slow, a lossy, a dying and a refusing one", { timeout: 120_000 }, () => {
     const film = content(3, MEGABYTE);
@@ -77,6 +114,18 @@ describe("nobody holds up the rest", () => {
     const slowest = Math.max(...fleet.seconds.filter((_, index) => ![3, 7, 11, 20].includes(index)));
     expect(slowest).toBeLessThan(Math.max(...calm.seconds) * 1.1);
     expect(fleet.source.supply.readBytes).toBeLessThanOrEqual(MEGABYTE * 1.05);
+  });
+
+  test("one that confirms contents that were never sent is refused, and harms nobody", () => {
+    const film = content(14, MEGABYTE);
+    const fleet = new SimFleet({ receivers: 3, files: { film }, policy: { retries: 2 } });
+    fleet.receivers[1].lies = true;
+    fleet.run();
+    expect(fleet.verdicts).toEqual(["verified", "refused", "verified"]);
+    expect(fleet.group.ends[1].code).toBe("PROTOCOL_VIOLATION");
+    expectComplete(fleet, 0, film);
+    expectComplete(fleet, 2, film);
+    expect(fleet.source.supply.readBytes).toBe(MEGABYTE);
   });
 
   test("one receiver at a hundredth of the others' rate, with a cache smaller than the file", () => {
