@@ -177,9 +177,7 @@ const rows = {
       ...inside("emu5", process.execPath, [
         MAIN,
         "link",
-        "--listen",
         "10.77.5.1:4800",
-        "--to",
         "10.77.5.1:4700",
         "--rate",
         "200kbit",

@@ -112,7 +112,7 @@ export function tableRow(row: TableRow): string {
   if (row.text !== "") return `${head}  ${printable(row.text)}${again}`;
   const there = unchangedFiles > 0 ? `, ${unchangedFiles} unchanged` : "";
   const moved = Math.max(bytes - resumedBytes, 0);
-  const rate = seconds > 0 ? ` (${formatRate(moved / seconds)})` : "";
+  const rate = moved > 0 && seconds > 0 ? ` (${formatRate(moved / seconds)})` : "";
   const before = resumedBytes > 0 ? `, ${formatBytes(resumedBytes)} from before` : "";
   const what = files === 1 ? "1 file" : `${files} files`;
   return `${head}  ${what}${there}, ${formatBytes(bytes)} in ${formatDuration(seconds * 1e6)}${rate}${before}${again}`;
