@@ -38,6 +38,7 @@ export {
 } from "./api/verify-receipt.ts";
 export { UnknownPeerError } from "./api/dial.ts";
 export type { ControllerName, DialOptions, NetworkOptions, TrustPolicy } from "./api/options.ts";
+export type { PathSample } from "./api/path-history.ts";
 export type { PathReport, RateLimit } from "./api/path-report.ts";
 export type { PathMeasured, Transfer, TransferResult, TransferUpdate } from "./api/transfer.ts";
 export type { GodwitEvent, TransferEvent, TransportEvent } from "./events/event.ts";

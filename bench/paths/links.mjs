@@ -67,10 +67,11 @@ export async function relay(path, port) {
 }
 
 /** The emulator between two namespaces: `near` runs commands at the sender, `far` at the receiver. */
-export function emulator(path) {
+export function emulator(path, directory) {
   const spec = [`rate=${path.rate}`, `delay=${path.rtt / 2}`, `queue=${queueBytes(path)}`];
   if (path.loss) spec.push(`loss=${path.loss}`);
-  execFileSync(NET, ["pair", spec.join(",")], { stdio: ["ignore", "ignore", "inherit"] });
+  const env = { ...process.env, TMPDIR: directory };
+  execFileSync(NET, ["pair", spec.join(",")], { stdio: ["ignore", "ignore", "inherit"], env });
   return {
     kind: "emulator",
     host: "10.77.1.1",
@@ -78,9 +79,7 @@ export function emulator(path) {
     far: ["ip", "netns", "exec", "emu1"],
     startedAt: performance.now(),
     stop: async () => {
-      const text = execFileSync(NET, ["stop"], { encoding: "utf8" });
-      execFileSync(NET, ["down"], { stdio: "ignore" });
-      return JSON.parse(text);
+      execFileSync(NET, ["down"], { stdio: "ignore", env });
     },
   };
 }

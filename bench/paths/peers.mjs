@@ -39,7 +39,9 @@ function sshFiles(scene) {
   mkdirSync(directory, { mode: 0o700 });
   for (const name of ["host", "user"])
     execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", join(directory, name)]);
-  writeFileSync(join(directory, "authorized_keys"), readFileSync(join(directory, "user.pub")), { mode: 0o600 });
+  writeFileSync(join(directory, "authorized_keys"), readFileSync(join(directory, "user.pub")), {
+    mode: 0o600,
+  });
   writeFileSync(
     join(directory, "config"),
     `Port 2222\nHostKey ${directory}/host\nAuthorizedKeysFile ${directory}/authorized_keys\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n`,
@@ -58,10 +60,15 @@ const PEERS = {
       const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"];
       const run = await timed(
         link.near,
-        ["scp", "-q", "-P", "2222", ...options.flatMap((one) => ["-o", one]), "-i", join(directory, "user")].concat(
-          source.path,
-          `${userInfo().username}@${link.host}:${target}`,
-        ),
+        [
+          "scp",
+          "-q",
+          "-P",
+          "2222",
+          ...options.flatMap((one) => ["-o", one]),
+          "-i",
+          join(directory, "user"),
+        ].concat(source.path, `${userInfo().username}@${link.host}:${target}`),
         limit,
       );
       stop();
@@ -72,8 +79,19 @@ const PEERS = {
     needs: ["rsync"],
     run: async ({ link, source, target, scene, limit }) => {
       const config = join(scene, "rsyncd.conf");
-      writeFileSync(config, `use chroot = no\n[in]\npath = ${dirname(target)}\nread only = no\nuid = root\ngid = root\n`);
-      const stop = background(link, ["rsync", "--daemon", "--no-detach", "--port", "8730", "--config", config]);
+      writeFileSync(
+        config,
+        `use chroot = no\n[in]\npath = ${dirname(target)}\nread only = no\nuid = root\ngid = root\n`,
+      );
+      const stop = background(link, [
+        "rsync",
+        "--daemon",
+        "--no-detach",
+        "--port",
+        "8730",
+        "--config",
+        config,
+      ]);
       await pause(500);
       const to = `rsync://${link.host}:8730/in/${target.slice(dirname(target).length + 1)}`;
       const run = await timed(link.near, ["rsync", "-W", "--inplace", source.path, to], limit);
@@ -109,7 +127,7 @@ const PEERS = {
 /** Mbit/s of godwit and of each peer that is installed, process start included, over the emulator. */
 export async function peerTransfers(path, source, { names, inbox, scene, isSame, godwit, serve }) {
   const found = {};
-  const link = emulator(path);
+  const link = emulator(path, scene);
   const limit = 40;
   const mbit = (seconds) => Number(((source.bytes * 8) / seconds / 1e6).toFixed(2));
   try {
@@ -120,7 +138,9 @@ export async function peerTransfers(path, source, { names, inbox, scene, isSame,
     server.child.kill("SIGKILL");
     await server.ended;
     found.godwit =
-      status === 0 && (await isSame(join(inbox, "source.bin"), source)) ? { mbit: mbit(wall) } : { failed: String(status) };
+      status === 0 && (await isSame(join(inbox, "source.bin"), source))
+        ? { mbit: mbit(wall) }
+        : { failed: String(status) };
     for (const name of names) {
       const peer = PEERS[name];
       if (peer === undefined || !peer.needs.every(isInstalled)) continue;
@@ -130,7 +150,8 @@ export async function peerTransfers(path, source, { names, inbox, scene, isSame,
       if (status === null && peer.movesNoFile !== true)
         found[name] = { mbit: mbit(limit * (source.bytes / sizeOf(target))), isCutOff: true };
       else if (status !== 0) found[name] = { failed: stderr || String(status) };
-      else if (peer.movesNoFile !== true && !(await isSame(target, source))) found[name] = { failed: "file differs" };
+      else if (peer.movesNoFile !== true && !(await isSame(target, source)))
+        found[name] = { failed: "file differs" };
       else found[name] = { mbit: mbit(seconds) };
     }
   } finally {

@@ -58,7 +58,15 @@ async function isSame(path, source) {
 let homes = 0;
 /** Starts `godwit` with a home of its own, maybe in a namespace; collects its JSON lines with their times. */
 function godwit(args, prefix = []) {
-  const command = [...prefix, process.execPath, MAIN, ...args, "--json", "--home", join(scene, `home-${homes++}`)];
+  const command = [
+    ...prefix,
+    process.execPath,
+    MAIN,
+    ...args,
+    "--json",
+    "--home",
+    join(scene, `home-${homes++}`),
+  ];
   const child = spawn(command[0], command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
   const events = [];
   let text = "";
@@ -75,7 +83,9 @@ function godwit(args, prefix = []) {
   });
   const startedAt = performance.now();
   const ended = new Promise((done) =>
-    child.on("close", (status) => done({ status, stderr, events, wall: (performance.now() - startedAt) / 1_000 })),
+    child.on("close", (status) =>
+      done({ status, stderr, events, wall: (performance.now() - startedAt) / 1_000 }),
+    ),
   );
   return { child, events, startedAt, ended };
 }
@@ -85,14 +95,23 @@ function serve(prefix, host) {
   return firstEvent(server.child).then(({ port }) => ({ ...server, port }));
 }
 
-const sendArgs = (file, to, more = []) => ["send", file, "--to", to, "--accept-new", "--patience", "90s", ...more];
+const sendArgs = (file, to, more = []) => [
+  "send",
+  file,
+  "--to",
+  to,
+  "--accept-new",
+  "--patience",
+  "90s",
+  ...more,
+];
 
 /** The path with godwit's ends on it. */
 async function withPath(path, viaEmulator, work) {
   fs.rmSync(inbox, { recursive: true, force: true });
   fs.mkdirSync(inbox);
   if (viaEmulator) {
-    const link = emulator(path);
+    const link = emulator(path, scene);
     try {
       const server = await serve(link.far, link.host);
       try {
@@ -118,7 +137,8 @@ async function withPath(path, viaEmulator, work) {
 
 /** One file over one path: goodput as a share of what the link could carry, and what the path report says. */
 async function oneFile(path) {
-  const viaEmulator = values.emulator && !path.halved && !path.blackout && !path.jitter && !path.burst && !path.reorder;
+  const viaEmulator =
+    values.emulator && !path.halved && !path.blackout && !path.jitter && !path.burst && !path.reorder;
   const source = makeFile(Math.round((path.rate * 1e6 * seconds) / 8));
   return withPath(path, viaEmulator, async (to, link) => {
     const more = values.qlog === undefined ? [] : ["--qlog", values.qlog];
@@ -136,7 +156,9 @@ async function oneFile(path) {
     const share = (source.bytes * 8) / capacityBits(path, lead, result.seconds);
     const sent = report.wireBytes / Math.max(report.wireBytes - report.retransmittedBytes, 1);
     const spurious = (report.spuriousPackets * report.datagramBytes) / report.wireBytes;
-    const late = events.filter(({ event, at }) => event === "path-measured" && at > client.startedAt + wall * 500);
+    const late = events.filter(
+      ({ event, at }) => event === "path-measured" && at > client.startedAt + wall * 500,
+    );
     const added = late.map(({ report: one }) => one.smoothedRttUs / 1_000 - path.rtt);
     return {
       via: link.kind,
@@ -171,7 +193,17 @@ async function sharing(path) {
     if (path.kind === "cubic") {
       iperfServer = spawn(link.far[0], [...link.far.slice(1), "iperf3", "-s", "-1"], { stdio: "ignore" });
       await pause(500);
-      const args = [...link.near.slice(1), "iperf3", "-c", link.host, "-t", String(path.lasts), "-i", "1", "-J"];
+      const args = [
+        ...link.near.slice(1),
+        "iperf3",
+        "-c",
+        link.host,
+        "-t",
+        String(path.lasts),
+        "-i",
+        "1",
+        "-J",
+      ];
       tcp = spawn(link.near[0], args, { stdio: ["ignore", "pipe", "inherit"] });
       tcp.stdout.on("data", (part) => (tcpText += part));
     }
@@ -185,19 +217,27 @@ async function sharing(path) {
     const from = startedAt + 5_000;
     const until = startedAt + path.lasts * 1_000 - 1_000;
     await pause(path.lasts * 1_000 - 500);
-    const mbit = flows.map(({ events }) => ((bytesAt(events, until) - bytesAt(events, from)) * 8) / (until - from) / 1e3);
+    const mbit = flows.map(
+      ({ events }) => ((bytesAt(events, until) - bytesAt(events, from)) * 8) / (until - from) / 1e3,
+    );
     for (const { child } of flows) child.kill("SIGINT");
     await Promise.all(flows.map(({ ended }) => ended));
     for (let i = 0; i < flows.length; i++) fs.rmSync(join(scene, `flow-${i}.bin`));
     const sum = mbit.reduce((total, one) => total + one, 0);
     if (path.kind === "flows") {
       const jain = sum ** 2 / (mbit.length * mbit.reduce((total, one) => total + one ** 2, 0));
-      return { via: "emulator", mbit: mbit.map((one) => round(one, 1)), share: round(sum / path.rate), jain: round(jain) };
+      return {
+        via: "emulator",
+        mbit: mbit.map((one) => round(one, 1)),
+        share: round(sum / path.rate),
+        jain: round(jain),
+      };
     }
     if (tcp.exitCode === null) await new Promise((done) => tcp.on("close", done));
     iperfServer.kill();
     const intervals = JSON.parse(tcpText).intervals.slice(5, path.lasts - 1);
-    const tcpMbit = intervals.reduce((total, one) => total + one.sum.bits_per_second, 0) / intervals.length / 1e6;
+    const tcpMbit =
+      intervals.reduce((total, one) => total + one.sum.bits_per_second, 0) / intervals.length / 1e6;
     return {
       via: "emulator",
       mbit: round(sum, 1),
@@ -218,10 +258,16 @@ async function handshakes(path) {
     for (let i = 0; i < path.count; i++) {
       fs.rmSync(join(inbox, "tiny"), { force: true });
       const transfer = send(file, { to, acceptNew: true, home: join(scene, "home-handshakes") });
-      for await (const event of transfer) if (event.type === "handshake-completed") took.push(event.tookUs / 1e6);
+      for await (const event of transfer)
+        if (event.type === "handshake-completed") took.push(event.tookUs / 1e6);
       await transfer.result.catch(() => undefined);
     }
-    return { via: "relay", connected: took.length, medianSeconds: round(median(took)), maxSeconds: round(Math.max(...took)) };
+    return {
+      via: "relay",
+      connected: took.length,
+      medianSeconds: round(median(took)),
+      maxSeconds: round(Math.max(...took)),
+    };
   });
 }
 
@@ -244,7 +290,10 @@ function shown(row) {
   if (row.failed !== undefined) return `failed: ${row.failed}`;
   const { via: _, peers, ...fields } = row;
   const others = Object.entries(peers ?? {}).map(([name, { mbit }]) => `${name} ${mbit ?? "failed"}`);
-  return [...Object.entries(fields).map(([name, value]) => `${name} ${JSON.stringify(value)}`), ...others].join(", ");
+  return [
+    ...Object.entries(fields).map(([name, value]) => `${name} ${JSON.stringify(value)}`),
+    ...others,
+  ].join(", ");
 }
 
 const wanted = (values.grid ? grid() : FIGURES).filter(({ name }) => name.includes(values.only ?? ""));
@@ -266,17 +315,24 @@ try {
       row = { failed: String(error) };
     }
     if (path.peers === true && values.peers !== "" && hasEmulator)
-      row.peers = await peerTransfers(path, makeFile(Math.round((path.rate * 1e6 * Math.min(seconds, 10)) / 8)), {
-        names: values.peers.split(","),
-        inbox,
-        scene,
-        isSame,
-        godwit: (source, link, server) => godwit(sendArgs(source.path, `${link.host}:${server.port}`), link.near),
-        serve,
-      });
+      row.peers = await peerTransfers(
+        path,
+        makeFile(Math.round((path.rate * 1e6 * Math.min(seconds, 10)) / 8)),
+        {
+          names: values.peers.split(","),
+          inbox,
+          scene,
+          isSame,
+          godwit: (source, link, server) =>
+            godwit(sendArgs(source.path, `${link.host}:${server.port}`), link.near),
+          serve,
+        },
+      ).catch((error) => ({ peers: { failed: String(error) } }));
     const isReached = verdict(path, row);
     output.rows.push({ path: path.name, isReached, load: round(load, 1), ...row });
-    process.stderr.write(`${isReached === null ? " " : isReached ? "+" : "-"} ${path.name}: ${shown(row)} (load ${load.toFixed(1)})\n`);
+    process.stderr.write(
+      `${isReached === null ? " " : isReached ? "+" : "-"} ${path.name}: ${shown(row)} (load ${load.toFixed(1)})\n`,
+    );
     if (values.out !== undefined) {
       fs.mkdirSync(dirname(values.out), { recursive: true });
       fs.writeFileSync(values.out, `${JSON.stringify(output, null, 2)}\n`);
@@ -285,7 +341,9 @@ try {
   console.log(`\n${output.machine}, commit ${output.commit}, ${seconds} s of data\n`);
   console.log("| path | via | reached | result | load |\n|---|---|---|---|---|");
   for (const { path, isReached, load, ...row } of output.rows)
-    console.log(`| ${path} | ${row.via ?? ""} | ${isReached === null ? "" : isReached ? "yes" : "**no**"} | ${shown(row)} | ${load} |`);
+    console.log(
+      `| ${path} | ${row.via ?? ""} | ${isReached === null ? "" : isReached ? "yes" : "**no**"} | ${shown(row)} | ${load} |`,
+    );
 } finally {
   fs.rmSync(scene, { recursive: true, force: true });
 }

@@ -44,7 +44,13 @@ export function grid() {
     for (const loss of [0, 0.1, 1, 5, 10, 20])
       for (const rate of [10, 50, 200])
         for (const queue of [0.1, 1, 4])
-          all.push({ name: `${rtt} ms, ${loss} % loss, ${rate} Mbit/s, queue ${queue} BDP`, rtt, loss, rate, queue });
+          all.push({
+            name: `${rtt} ms, ${loss} % loss, ${rate} Mbit/s, queue ${queue} BDP`,
+            rtt,
+            loss,
+            rate,
+            queue,
+          });
   for (const rtt of [20, 100, 250]) {
     all.push({ name: `${rtt} ms, bursts, 50 Mbit/s`, rtt, rate: 50, burst: "3%:20" });
     all.push({ name: `${rtt} ms, jitter ±50 %, 50 Mbit/s`, rtt, rate: 50, jitter: rtt / 4 });

@@ -1,5 +1,7 @@
 /** What a transfer's path was like, and which limit held its rate. */
+import { RECEIVE_MEMORY_BYTES } from "../base/limits.ts";
 import type { ConnectionStatistics, SendLimit } from "../transport/connection-statistics.ts";
+import type { PathSample } from "./path-history.ts";
 
 /** What held the rate, in words for people. */
 export type RateLimit =
@@ -8,13 +10,15 @@ export type RateLimit =
   | "receiver window"
   | "receiver disk"
   | "sender disk"
+  | "CPU"
   | "small transfer"
   | "handshake";
 
-/** Facts about the path of one transfer, from the side that sent most. */
+/** Facts about the path of one transfer, from the side that made the report. */
 export interface PathReport {
   readonly minRttUs: number;
   readonly smoothedRttUs: number;
+  readonly rttVariationUs: number;
   /** Share of sent packets that were lost, spurious declarations taken back; 0 to 1. */
   readonly lossFraction: number;
   /** Bytes sent again per byte sent; 0 to 1. */
@@ -23,8 +27,13 @@ export interface PathReport {
   readonly wireBytes: number;
   readonly retransmittedBytes: number;
   readonly receivedWireBytes: number;
+  readonly packetsSent: number;
+  /** Packets declared lost that arrived after all. */
   readonly spuriousPackets: number;
+  /** Packets received behind a later one, and by how many places at most. */
   readonly reorderedPackets: number;
+  readonly largestReordering: number;
+  readonly probeTimeouts: number;
   readonly datagramBytes: number;
   readonly congestionWindowBytes: number;
   readonly pacingRateBytesPerSecond: number;
@@ -35,6 +44,21 @@ export interface PathReport {
   /** What held the rate for most of the time, and the time spent in each limit in microseconds. */
   readonly limit: RateLimit;
   readonly limitedUs: Readonly<Record<SendLimit, number>>;
+  /** Verified bytes that waited for the receiver's disk, on average over the transfer. */
+  readonly receiverBacklogBytes: number;
+  /** Share of the time that this program's main thread was at work; 0 to 1. */
+  readonly busyFraction: number;
+  /** Window, pacing and round-trip time over the transfer; empty in reports of a running one. */
+  readonly history: readonly PathSample[];
+}
+
+/** What the report takes from outside the connection. Default: nothing known. */
+export interface PathFacts {
+  /** The user set a rate. */
+  readonly isCapped?: boolean | undefined;
+  readonly receiverBacklogBytes?: number | undefined;
+  readonly busyFraction?: number | undefined;
+  readonly history?: readonly PathSample[] | undefined;
 }
 
 const LIMIT_NAMES: Readonly<Record<SendLimit, RateLimit>> = {
@@ -46,37 +70,62 @@ const LIMIT_NAMES: Readonly<Record<SendLimit, RateLimit>> = {
   handshake: "handshake",
 };
 
-function rateLimit(statistics: ConnectionStatistics, isCapped: boolean): RateLimit {
-  const { limitedUs } = statistics;
-  const longest = (Object.keys(limitedUs) as SendLimit[]).reduce((best, limit) =>
-    limitedUs[limit] > limitedUs[best] ? limit : best,
-  );
-  if (longest === "pacing" && isCapped) return "rate cap";
+/** A receiver whose disk keeps up holds next to nothing; one that does not fills the window, so a quarter tells. */
+const BACKLOG_OF_SLOW_DISK_BYTES = RECEIVE_MEMORY_BYTES / 4;
+
+/** From this share of its time on, a thread has no time left to send faster: the rest are pauses between turns. */
+const BUSY_OF_FULL_CPU = 0.9;
+
+/** Shortest transfer whose thread can be called the limit, in microseconds: starting up is all work. */
+const CPU_LEAST_US = 500_000;
+
+/** What held the rate for most of the time. */
+export function rateLimit(limitedUs: Readonly<Record<SendLimit, number>>, facts: PathFacts): RateLimit {
+  const limits = Object.keys(limitedUs) as SendLimit[];
+  const longest = limits.reduce((best, limit) => (limitedUs[limit] > limitedUs[best] ? limit : best));
+  const totalUs = limits.reduce((sum, limit) => sum + limitedUs[limit], 0);
+  if (longest === "pacing" && facts.isCapped === true) return "rate cap";
+  if (longest === "flow-control" && (facts.receiverBacklogBytes ?? 0) >= BACKLOG_OF_SLOW_DISK_BYTES)
+    return "receiver disk";
+  // Whatever a thread that is never idle seems to wait for, it waits for itself.
+  if (longest !== "handshake" && totalUs >= CPU_LEAST_US && (facts.busyFraction ?? 0) >= BUSY_OF_FULL_CPU)
+    return "CPU";
   return LIMIT_NAMES[longest];
 }
 
-/** The report of a connection. `isCapped`: the user set a rate. */
-export function pathReport(statistics: ConnectionStatistics, isCapped = false): PathReport {
+/** Six digits are more than any measurement of a share is worth. */
+function fraction(part: number, whole: number): number {
+  return whole === 0 ? 0 : Math.round((part / whole) * 1e6) / 1e6;
+}
+
+/** The report of a connection. */
+export function pathReport(statistics: ConnectionStatistics, facts: PathFacts = {}): PathReport {
   const lost = Math.max(statistics.packetsLost - statistics.packetsSpurious, 0);
   return {
-    minRttUs: statistics.minRttUs,
-    smoothedRttUs: statistics.smoothedRttUs,
-    lossFraction: statistics.packetsSent === 0 ? 0 : lost / statistics.packetsSent,
-    retransmittedFraction:
-      statistics.bytesSent === 0 ? 0 : statistics.retransmittedBytes / statistics.bytesSent,
+    minRttUs: Math.round(statistics.minRttUs),
+    smoothedRttUs: Math.round(statistics.smoothedRttUs),
+    rttVariationUs: Math.round(statistics.rttVariationUs),
+    lossFraction: fraction(lost, statistics.packetsSent),
+    retransmittedFraction: fraction(statistics.retransmittedBytes, statistics.bytesSent),
     wireBytes: statistics.bytesSent,
     retransmittedBytes: statistics.retransmittedBytes,
     receivedWireBytes: statistics.bytesReceived,
+    packetsSent: statistics.packetsSent,
     spuriousPackets: statistics.packetsSpurious,
     reorderedPackets: statistics.packetsReordered,
+    largestReordering: statistics.largestReordering,
+    probeTimeouts: statistics.probeTimeouts,
     datagramBytes: statistics.datagramBytes,
-    congestionWindowBytes: statistics.congestionWindowBytes,
-    pacingRateBytesPerSecond: statistics.pacingRateBytesPerSecond,
-    bandwidthBytesPerSecond: statistics.bandwidthBytesPerSecond,
+    congestionWindowBytes: Math.round(statistics.congestionWindowBytes),
+    pacingRateBytesPerSecond: Math.round(statistics.pacingRateBytesPerSecond),
+    bandwidthBytesPerSecond: Math.round(statistics.bandwidthBytesPerSecond),
     controller: statistics.controller,
     keyUpdates: statistics.keyUpdates,
     pathChanges: statistics.pathChanges,
-    limit: rateLimit(statistics, isCapped),
+    limit: rateLimit(statistics.limitedUs, facts),
     limitedUs: statistics.limitedUs,
+    receiverBacklogBytes: Math.round(facts.receiverBacklogBytes ?? 0),
+    busyFraction: fraction(facts.busyFraction ?? 0, 1),
+    history: facts.history ?? [],
   };
 }

@@ -1,4 +1,5 @@
 /** Runs one client session on a dialled connection: what `send`, `get` and `list` have in common. */
+import { performance } from "node:perf_hooks";
 import { printable } from "../files/printable.ts";
 import { monotonicNowUs } from "../node/clock.ts";
 import { loadBlake3 } from "../node/hash.ts";
@@ -7,7 +8,8 @@ import type { Connection } from "../transport/connection.ts";
 import { ClientSession, type ClientRequest } from "../transfer/client-session.ts";
 import { dial } from "./dial.ts";
 import type { DialOptions } from "./options.ts";
-import { pathReport } from "./path-report.ts";
+import { PathHistory, type PathSample } from "./path-history.ts";
+import { pathReport, type PathReport } from "./path-report.ts";
 import { receiptHost, receiptOf } from "./receipt.ts";
 import type { Target } from "./target.ts";
 import { transferResult, type TransferContext, type TransferResult } from "./transfer.ts";
@@ -35,12 +37,14 @@ export async function runSession(
 ): Promise<TransferResult> {
   const hash = await loadBlake3();
   const startedUs = monotonicNowUs();
-  const dialled = await dial(target, options, (event) => context.emit(event));
+  const idleBefore = performance.eventLoopUtilization();
+  const history = new PathHistory();
+  const dialled = await dial(target, options, (event) => {
+    history.add(event, monotonicNowUs() - startedUs);
+    context.emit(event);
+  });
   const { host, connection, fingerprint } = dialled;
   const isCapped = options.rateBytesPerSecond !== undefined;
-  const measure = (): ReturnType<typeof pathReport> =>
-    pathReport(connection.statistics(monotonicNowUs()), isCapped);
-  context.reportPath(measure);
   const session = new ClientSession(
     {
       hash,
@@ -53,6 +57,14 @@ export async function runSession(
     request,
     monotonicNowUs(),
   );
+  const measure = (samples: readonly PathSample[]): PathReport =>
+    pathReport(connection.statistics(monotonicNowUs()), {
+      isCapped,
+      receiverBacklogBytes: session.receiverBacklogBytes,
+      busyFraction: performance.eventLoopUtilization(idleBefore).utilization,
+      history: samples,
+    });
+  context.reportPath(() => measure([]));
   const abort = (): void => {
     session.cancel("INTERRUPTED", "interrupted; run the same command to resume", monotonicNowUs());
     host.wake();
@@ -67,7 +79,7 @@ export async function runSession(
     const facts = {
       seconds: (monotonicNowUs() - startedUs) / 1e6,
       peer: { fingerprint, address: printable(target.address) },
-      path: measure(),
+      path: measure(history.samples),
       ...(options.receipt === true && session.receipt !== undefined
         ? { receipt: receiptOf(session.receipt, dialled.crypto) }
         : {}),

@@ -361,7 +361,10 @@ class Fleet {
     this.tellState(receiver, group, "moving", "");
     const outcome = await host.run(connection, session, true);
     const isCapped = options.rateBytesPerSecond !== undefined;
-    lane.path = pathReport(connection.statistics(monotonicNowUs()), isCapped);
+    lane.path = pathReport(connection.statistics(monotonicNowUs()), {
+      isCapped,
+      receiverBacklogBytes: session.receiverBacklogBytes,
+    });
     lane.session = undefined;
     if (options.receipt === true && session.receipt !== undefined)
       lane.receipt = receiptOf(session.receipt, dialler.crypto);

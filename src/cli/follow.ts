@@ -1,11 +1,11 @@
 /** Shows a running transfer: progress for people, JSON lines for scripts, and the last word for both. */
-import type { PathReport } from "../api/path-report.ts";
 import type { Transfer, TransferResult, TransferUpdate } from "../api/transfer.ts";
 import { ERRORS, GodwitError } from "../base/errors.ts";
 import { formatBytes, formatDuration } from "../base/units.ts";
 import { shown, type Output } from "./output.ts";
 import { RateMeter } from "./render/rate-meter.ts";
 import type { ProgressView } from "./render/progress-line.ts";
+import { statisticsLines } from "./render/statistics.ts";
 import { pathLine, verdictLine } from "./render/verdict.ts";
 
 /** Files whose resumption is told by name. */
@@ -224,21 +224,6 @@ function sayVerified(result: TransferResult, output: Output, verb: "sent" | "rec
     }),
   );
   output.say(pathLine(result.path));
-}
-
-/** The path explained, a fact a line. */
-export function statisticsLines(path: PathReport): string[] {
-  const total = Object.values(path.limitedUs).reduce((sum, us) => sum + us, 0);
-  const shares = Object.entries(path.limitedUs)
-    .filter(([, us]) => us > 0)
-    .toSorted(([, a], [, b]) => b - a)
-    .map(([limit, us]) => `${limit} ${((100 * us) / Math.max(total, 1)).toFixed(0)} %`);
-  return [
-    `  controller ${path.controller}, window ${path.congestionWindowBytes} B, pacing ${(path.pacingRateBytesPerSecond / 125_000).toFixed(1)} Mbit/s, bandwidth ${(path.bandwidthBytesPerSecond / 125_000).toFixed(1)} Mbit/s`,
-    `  sent ${path.wireBytes} B, of it ${path.retransmittedBytes} B again; ${path.spuriousPackets} packets declared lost too early; ${path.reorderedPackets} received out of order`,
-    `  key updates ${path.keyUpdates}, path changes ${path.pathChanges}`,
-    `  time by limit: ${shares.join(", ")}`,
-  ];
 }
 
 /** Ends a command that failed: one sentence, or the last JSON line, and the exit status. */

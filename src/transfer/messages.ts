@@ -187,7 +187,7 @@ export type ControlMessage =
       readonly count: number;
     }
   /** Bytes the receiver has verified so far, those of earlier runs included. For showing only. */
-  | { readonly type: "progress"; readonly verifiedBytes: number }
+  | { readonly type: "progress"; readonly verifiedBytes: number; readonly unwrittenBytes: number }
   /** The sender's answer to `result`: nothing more will come. */
   | { readonly type: "finished" }
   /** The answering side does not do what was requested. Last message of its side. */
@@ -325,7 +325,7 @@ function writeBody(writer: ByteWriter, message: ControlMessage): void {
       writer.varint(message.object).varint(message.firstChunk).varint(message.count);
       return;
     case "progress":
-      writer.varint(message.verifiedBytes);
+      writer.varint(message.verifiedBytes).varint(message.unwrittenBytes);
       return;
     case "receipt":
       writer.raw(message.root).varint(message.entries).varint(message.files).varint(message.bytes);
@@ -475,7 +475,7 @@ function readBody(reader: ByteReader): ControlMessage {
       return { type: "zero-chunks", object, firstChunk, count: readCount(reader, HASHES_PER_MESSAGE) };
     }
     case TYPE_CODES.progress:
-      return { type: "progress", verifiedBytes: reader.varint() };
+      return { type: "progress", verifiedBytes: reader.varint(), unwrittenBytes: reader.varint() };
     case TYPE_CODES.receipt:
       return {
         type: "receipt",

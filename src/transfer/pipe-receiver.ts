@@ -64,6 +64,10 @@ export class PipeReceiver implements ReceivingEngine {
     return this.handedOutBytes;
   }
 
+  get unwrittenBytes(): number {
+    return this.verified.size * CHUNK_BYTES;
+  }
+
   /** The next verified bytes, or `undefined` while there are none. They belong to the caller. */
   takePipeBytes(): Uint8Array | undefined {
     const chunk = this.verified.get(this.nextChunk);

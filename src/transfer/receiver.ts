@@ -98,6 +98,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
   private skippedEntries = 0;
   private consumed = 0;
   private verifiedBytes = 0;
+  unwrittenBytes = 0;
   private ending: "no" | "finishing" | "confirming" | "waiting" | "cleaning" | "done" = "no";
   private endCode: ErrorCode | undefined;
   private isStopped = false;
@@ -143,7 +144,9 @@ export class Receiver implements ReceivingEngine, OutputOwner {
 
   /** Bytes received that need no more memory, since the last call: the transport may let as many in. */
   takeConsumedBytes(): number {
-    const consumed = this.consumed + this.output.takeConsumedBytes();
+    const written = this.output.takeConsumedBytes();
+    this.unwrittenBytes -= written;
+    const consumed = this.consumed + written;
     this.consumed = 0;
     return consumed;
   }
@@ -595,6 +598,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
         const { path } = file.entry;
         const { lengthBytes } = chunk;
         this.setup.events.add({ type: "chunk-verified", path, offset: index * CHUNK_BYTES, lengthBytes });
+        this.unwrittenBytes += chunk.lengthBytes;
         this.output.add(file, chunk);
       }
     } catch (error) {

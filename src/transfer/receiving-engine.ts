@@ -20,6 +20,8 @@ export interface ReceivingEngine {
   readonly isTotalKnown: boolean;
   /** Bytes verified, those of earlier runs included. */
   readonly progressBytes: number;
+  /** Verified bytes in memory that wait for the disk, or for whoever reads them. */
+  readonly unwrittenBytes: number;
   /** Takes a message of the sender. @throws GodwitError PROTOCOL_VIOLATION */
   handleMessage(message: ControlMessage): void;
   /** As in `ObjectSink`. */

@@ -121,6 +121,8 @@ export class Sender implements PieceOwner {
   private isStopped = false;
   /** Bytes that the receiver says it has verified. */
   verifiedBytes = 0;
+  private progressCount = 0;
+  private unwrittenSum = 0;
   /** The receiver's last word. */
   result: (ControlMessage & { type: "result" }) | undefined;
 
@@ -173,6 +175,11 @@ export class Sender implements PieceOwner {
     this.zeros = undefined;
   }
 
+  /** Verified bytes that waited for the receiver's disk, as it said, on average. */
+  get receiverBacklogBytes(): number {
+    return this.unwrittenSum / Math.max(this.progressCount, 1);
+  }
+
   /** Takes a message of the receiver. @throws GodwitError PROTOCOL_VIOLATION */
   handleMessage(message: ControlMessage): void {
     switch (message.type) {
@@ -190,6 +197,8 @@ export class Sender implements PieceOwner {
         break;
       case "progress":
         this.verifiedBytes = message.verifiedBytes;
+        this.progressCount++;
+        this.unwrittenSum += message.unwrittenBytes;
         break;
       case "result":
         if (!this.hasOfferedAll || this.objects.size > 0)

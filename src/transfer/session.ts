@@ -173,6 +173,11 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     return this.receiver?.takeConsumedBytes() ?? 0;
   }
 
+  /** Verified bytes that waited for the receiver's disk, as it said, on average; 0 at a receiver. */
+  get receiverBacklogBytes(): number {
+    return this.sender?.receiverBacklogBytes ?? 0;
+  }
+
   // The disk
 
   /** Hands out disk operations; each result comes back once through `handleDiskResult`. */
@@ -301,7 +306,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     const verifiedBytes = sender?.verifiedBytes ?? receiver?.progressBytes ?? 0;
     if (receiver !== undefined && verifiedBytes !== this.progressSaid && !receiver.hasSentResult) {
       this.progressSaid = verifiedBytes;
-      this.messages.add({ type: "progress", verifiedBytes });
+      this.messages.add({ type: "progress", verifiedBytes, unwrittenBytes: receiver.unwrittenBytes });
     }
     const isTotalKnown = sender?.isListComplete ?? receiver?.isTotalKnown ?? false;
     this.events.add({
