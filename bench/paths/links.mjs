@@ -78,7 +78,7 @@ export function emulator(path, directory) {
     near: ["ip", "netns", "exec", "emu0"],
     far: ["ip", "netns", "exec", "emu1"],
     startedAt: performance.now(),
-    stop: async () => {
+    stop: () => {
       execFileSync(NET, ["down"], { stdio: "ignore", env });
     },
   };

@@ -155,7 +155,7 @@ export async function peerTransfers(path, source, { names, inbox, scene, isSame,
       else found[name] = { mbit: mbit(seconds) };
     }
   } finally {
-    await link.stop();
+    link.stop();
   }
   return found;
 }

@@ -121,18 +121,26 @@ async function withPath(path, viaEmulator, work) {
         await server.ended;
       }
     } finally {
-      await link.stop();
+      link.stop();
     }
   }
   const server = await serve([], "127.0.0.1");
   const link = await relay(path, server.port);
+  let row;
+  let counted;
   try {
-    return await work(link.host, link);
+    row = await work(link.host, link);
   } finally {
-    await link.stop();
+    counted = await link.stop();
     server.child.kill("SIGKILL");
     await server.ended;
   }
+  // How much later than asked the relay passed datagrams on: what the machine added to the path.
+  return {
+    ...row,
+    relayLateMs: round(counted.lateMeanUs / 1_000, 1),
+    relayLateMaxMs: round(counted.lateMaxUs / 1_000, 0),
+  };
 }
 
 /** One file over one path: goodput as a share of what the link could carry, and what the path report says. */
@@ -171,6 +179,7 @@ async function oneFile(path) {
       spuriousFraction: round(spurious, 4),
       addedDelayMs: added.length === 0 ? null : round(median(added), 0),
       limit: report.limit,
+      busyFraction: round(report.busyFraction, 2),
     };
   });
 }
