@@ -311,7 +311,7 @@ const output = {
   machine: `${cpus().length} x ${cpus()[0].model.trim()}, Linux ${release()}, Node ${process.version}`,
   commit: execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim(),
   secondsOfData: seconds,
-  /** @type {{ path: string, isReached: boolean | null, load: number | null, [more: string]: unknown }[]} */
+  /** @type {{ path: string, isReached: boolean | null, load: number | null, via?: string, [more: string]: unknown }[]} */
   rows: [],
 };
 try {
@@ -352,7 +352,7 @@ try {
   console.log("| path | via | reached | result | load |\n|---|---|---|---|---|");
   for (const { path, isReached, load, ...row } of output.rows)
     console.log(
-      `| ${path} | ${String(row.via ?? "")} | ${isReached === null ? "" : isReached ? "yes" : "**no**"} | ${shown(row)} | ${load} |`,
+      `| ${path} | ${row.via ?? ""} | ${isReached === null ? "" : isReached ? "yes" : "**no**"} | ${shown(row)} | ${load} |`,
     );
 } finally {
   fs.rmSync(scene, { recursive: true, force: true });
