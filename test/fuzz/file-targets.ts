@@ -74,7 +74,7 @@ export const MESSAGES: readonly ControlMessage[] = [
   },
   { type: "result", code: undefined, text: "", committed: 1, failed: 0 },
   { type: "zero-chunks", object: 0, firstChunk: 0, count: 2 },
-  { type: "progress", verifiedBytes: 5 },
+  { type: "progress", verifiedBytes: 5, unwrittenBytes: 65_536 },
   { type: "finished" },
   { type: "rejected", code: "NOT_AUTHORIZED", text: "no" },
 ];
