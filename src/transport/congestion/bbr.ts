@@ -66,6 +66,7 @@ const CRUISE_RANDOM_US = 1_000_000;
  */
 const QUEUE_TARGET = 0.8;
 const QUEUE_TARGET_US = 1_000;
+const QUEUE_TARGET_DATAGRAMS = 1.5;
 /** Rounds of competing in which a bandwidth sample counts. */
 const COMPETE_CYCLE_ROUNDS = 8;
 /** Most change of the cruising rate in one round. */
@@ -80,6 +81,10 @@ const PROBE_RTT_CWND_GAIN = 0.5;
 
 /** Loss beyond what chance makes of the random loss that counts as excess. BBR §2.4 (BBRLossThresh). */
 const LOSS_THRESHOLD = 0.02;
+/** Packets that a test of loss needs to tell anything. */
+const TEST_PACKETS = 30;
+/** Rounds of fewer packets do not tell by themselves how much is lost. */
+const SMALL_ROUND_PACKETS = 100;
 /** Rounds with excess loss and without a queue before they are looked into: one may be a burst on the air. */
 const EXCESS_ROUNDS = 2;
 
@@ -143,10 +148,16 @@ class Bbr implements CongestionController {
   private upStreak = 0;
   private foreignEvidence = 0;
   private excessRounds = 0;
+  /** Of this cruise but for its first round: packets, packets lost, time. */
+  private cruisePackets = 0;
+  private cruiseLost = 0;
+  private cruisedUs = 0;
   private isAfterLoss = false;
   /** A test of loss: whether one runs, and the loss and delivery rate that gave rise to it. */
   private isTest = false;
+  private testFrom = 0;
   private lossBefore = 0;
+  private packetsBefore = 1;
   private rateBefore = 0;
 
   private probeRttMinUs = Infinity;
@@ -252,23 +263,29 @@ class Bbr implements CongestionController {
     const { meter, observation, random } = this;
     const rate = observation.lostBytes / observation.totalBytes;
     // Only an empty queue proves that the loss was not somebody's congestion.
-    if (meter.isQuiet || rate < random.rate) {
-      random.handleQuietLoss(
-        observation.lostBytes / this.datagramBytes,
-        observation.totalBytes / this.datagramBytes,
-      );
-    }
+    const packets = observation.totalBytes / this.datagramBytes;
+    if (meter.isQuiet || rate < random.rate) random.handleQuietLoss(rate * packets, packets);
     if (!this.isTest) return;
     this.isTest = false;
     const halfExcess = Math.max((this.lossBefore - random.rate) / 2, LOSS_THRESHOLD / 2);
-    const hasFallen = rate < this.lossBefore - halfExcess;
-    if (!hasFallen && meter.isQuiet) random.confirm(Math.min(rate, this.lossBefore));
-    // Loss followed our rate, or others keep the queue full: what arrived is what the path carries.
-    else this.limitBandwidth(this.rateBefore);
+    const fall = this.lossBefore - rate;
+    if (fall <= halfExcess && meter.isQuiet && packets >= TEST_PACKETS) {
+      random.confirm(Math.min(rate, this.lossBefore));
+    } else if (fall > Math.max(halfExcess, this.fallByChance(rate, packets)) || !meter.isQuiet) {
+      // Loss followed our rate, or others keep the queue full: what arrived is what the path carries.
+      this.limitBandwidth(this.rateBefore);
+    }
+  }
+
+  /** Fall of the loss rate that chance makes between so few packets: two standard errors. */
+  private fallByChance(rate: number, packets: number): number {
+    const mean = (this.lossBefore * this.packetsBefore + rate * packets) / (this.packetsBefore + packets);
+    return 2 * Math.sqrt(mean * (1 - mean) * (1 / this.packetsBefore + 1 / packets));
   }
 
   private limitBandwidth(rate: number): void {
     this.isAfterLoss = true;
+    this.planCruise();
     this.referenceRate = Math.min(this.referenceRate, rate);
     this.meter.limitBandwidth(rate);
   }
@@ -319,7 +336,7 @@ class Bbr implements CongestionController {
         if (this.roundsInPhase >= 1) this.endProbeUp(sample);
         break;
       case "probe-down":
-        if (!isDrained && this.roundsInPhase < DOWN_ROUNDS) break;
+        if (this.roundsInPhase < DOWN_ROUNDS && !(isDrained && this.hasTestSent(sample))) break;
         this.observation.finishAt(sample.nextPacketNumber);
         this.enterCruise(nowUs);
         break;
@@ -333,6 +350,11 @@ class Bbr implements CongestionController {
     }
   }
 
+  /** Whether enough packets were sent to tell whether loss has fallen. */
+  private hasTestSent(sample: AckSample): boolean {
+    return !this.isTest || sample.nextPacketNumber - this.testFrom >= TEST_PACKETS;
+  }
+
   private endStartup(nowUs: number): void {
     const randomLoss = this.startup.randomLoss(this.meter.bandwidth);
     if (randomLoss !== undefined) this.random.confirm(randomLoss);
@@ -341,12 +363,19 @@ class Bbr implements CongestionController {
   }
 
   private enterCruise(nowUs: number): void {
+    this.planCruise();
+    this.cruisePackets = 0;
+    this.cruiseLost = 0;
+    this.cruisedUs = 0;
+    this.enter("cruise", 1, nowUs);
+  }
+
+  private planCruise(): void {
     const rounds = this.isAfterLoss ? CRUISE_AFTER_LOSS_ROUNDS : CRUISE_ROUNDS;
     this.cruiseRounds = rounds + Math.floor(this.randomFloat() * CRUISE_RANDOM_ROUNDS);
     this.cruiseUs = this.isAfterLoss
       ? CRUISE_AFTER_LOSS_US + this.randomFloat() * CRUISE_RANDOM_US
       : CRUISE_US;
-    this.enter("cruise", 1, nowUs);
   }
 
   private updateCruise(sample: AckSample): void {
@@ -400,7 +429,8 @@ class Bbr implements CongestionController {
   private queueTargetUs(): number {
     const { meter } = this;
     const datagrams = Math.max((this.cruiseRate * meter.minRttUs) / 1e6 / this.datagramBytes, 4);
-    const targetUs = Math.max((QUEUE_TARGET * meter.minRttUs) / Math.sqrt(datagrams), QUEUE_TARGET_US);
+    const shareUs = (QUEUE_TARGET * meter.minRttUs) / Math.sqrt(datagrams);
+    const targetUs = Math.max(shareUs, QUEUE_TARGET_US, QUEUE_TARGET_DATAGRAMS * meter.datagramUs);
     return (this.isPolite ? POLITE_TARGET * targetUs : targetUs) + meter.jitterUs / 4;
   }
 
@@ -419,6 +449,9 @@ class Bbr implements CongestionController {
   /** Looks at the loss of a round of cruising; returns whether that ended it. */
   private reactToLoss(sample: AckSample): boolean {
     const { meter } = this;
+    this.cruisePackets += meter.packets;
+    this.cruiseLost += meter.lossRate * meter.packets;
+    this.cruisedUs += sample.nowUs - meter.startedAtUs;
     if (!this.hasExcessLoss) {
       this.excessRounds = 0;
       return false;
@@ -436,6 +469,13 @@ class Bbr implements CongestionController {
     } else if (++this.excessRounds < EXCESS_ROUNDS) return false;
     this.enterProbeDown(sample, true);
     this.rateBefore = rate;
+    if (meter.packets < SMALL_ROUND_PACKETS) {
+      // The rounds that gave rise to the test are the worst ones: all of them tell the truth.
+      this.lossBefore = this.cruiseLost / this.cruisePackets;
+      this.packetsBefore = this.cruisePackets;
+      const bytes = (this.cruisePackets - this.cruiseLost) * this.datagramBytes;
+      this.rateBefore = Math.max(rate, (bytes * 1e6) / this.cruisedUs);
+    }
     return true;
   }
 
@@ -443,7 +483,6 @@ class Bbr implements CongestionController {
   private endProbeUp(sample: AckSample): void {
     const { meter } = this;
     if (this.hasExcessLoss) {
-      this.isAfterLoss = true;
       this.enterProbeDown(sample, true);
       return;
     }
@@ -467,11 +506,11 @@ class Bbr implements CongestionController {
     const gain = Math.max(DOWN_GAIN, Math.min(DOWN_GAIN_MAX, 1 - meter.queueUs / meter.minRttUs));
     this.enter("probe-down", isTest ? DOWN_GAIN : gain, sample.nowUs);
     // The first packets still meet the queue of what came before.
-    this.observation.start(
-      sample.nextPacketNumber + Math.floor(sample.bytesInFlight / this.datagramBytes / 4),
-    );
+    this.testFrom = sample.nextPacketNumber + Math.floor(sample.bytesInFlight / this.datagramBytes / 4);
+    this.observation.start(this.testFrom);
     this.isTest = isTest;
     this.lossBefore = meter.lossRate;
+    this.packetsBefore = Math.max(meter.packets, 1);
     // What went through without loss before a probe goes through after it.
     this.rateBefore = Math.max(meter.deliveryRate, this.bandwidthAtUp);
     this.excessRounds = 0;

@@ -14,9 +14,10 @@ const NEAR_MINIMUM_US = 500;
 const QUIET_QUEUE = 0.03;
 const QUIET_QUEUE_US = 750;
 
-/** Queueing delay that is nobody's accident: a share of the least round trip, and a few ticks at least. */
+/** Queueing delay that is nobody's accident: a share of the least round trip, a few ticks, a few datagrams. */
 const STANDING_QUEUE = 0.3;
 const STANDING_QUEUE_US = 3_000;
+const STANDING_DATAGRAMS = 4;
 
 /** Rounds that lumps of acknowledgements are remembered for. BBR §4.5.3 (BBRExtraAckedFilterLen). */
 const EXTRA_ACKED_ROUNDS = 10;
@@ -85,9 +86,16 @@ export class PathMeter {
     return Math.max(this.extraAckedNow, this.extraAckedBefore);
   }
 
+  /** Time a full datagram takes on the bottleneck, in microseconds. */
+  get datagramUs(): number {
+    const { bandwidth } = this;
+    return bandwidth === 0 ? 0 : (this.datagramBytes * 1e6) / bandwidth;
+  }
+
   /** Most queueing delay that noise makes of an empty queue, in microseconds. */
   get quietQueueUs(): number {
-    return Math.max(QUIET_QUEUE * this.minRttUs, QUIET_QUEUE_US) + this.jitterUs / 2;
+    // A small packet may have measured the least round trip, and full ones take longer on a slow link.
+    return Math.max(QUIET_QUEUE * this.minRttUs, QUIET_QUEUE_US) + this.datagramUs + this.jitterUs / 2;
   }
 
   /** Whether the queue ran empty in the round just ended. */
@@ -97,7 +105,7 @@ export class PathMeter {
 
   /** Queueing delay above which a queue stands, in microseconds. */
   get standingQueueUs(): number {
-    return Math.max(STANDING_QUEUE * this.minRttUs, STANDING_QUEUE_US);
+    return Math.max(STANDING_QUEUE * this.minRttUs, STANDING_QUEUE_US, STANDING_DATAGRAMS * this.datagramUs);
   }
 
   /** Packets lost in the round that is under way. */
