@@ -213,6 +213,12 @@ class Fleet {
         `${count} receivers are more than ${GROUP_RECEIVERS}; send in several runs`,
       );
     }
+    if (options.code !== undefined && count > 1) {
+      throw new GodwitError(
+        "USAGE",
+        "a pairing code belongs to one receiver; pair each with godwit send --code first, then send to all",
+      );
+    }
     if (options.pin !== undefined && count > 1) {
       throw new GodwitError(
         "USAGE",
