@@ -216,7 +216,7 @@ class Fleet {
     if (options.code !== undefined && count > 1) {
       throw new GodwitError(
         "USAGE",
-        "a pairing code belongs to one receiver; pair each with godwit send --code first, then send to all",
+        "a pairing code belongs to one receiver: send to each alone with its code first, then to all without",
       );
     }
     if (options.pin !== undefined && count > 1) {
