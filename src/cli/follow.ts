@@ -234,6 +234,7 @@ export function reportFailure(error: unknown, output: Output, startedAt: number,
       : new GodwitError("INTERNAL", error instanceof Error ? (error.stack ?? error.message) : String(error));
   output.endProgress();
   if (output.wantsJson) output.json(failureEvent(failure, (performance.now() - startedAt) / 1_000));
-  output.error(`godwit: ${failure.message}`);
+  // A stack has lines of its own; in any other sentence a line break is a peer's.
+  output.error(`godwit: ${failure.code === "INTERNAL" ? failure.message : shown(failure.message)}`);
   process.exitCode = exitStatus ?? ERRORS[failure.code].exit;
 }

@@ -50,17 +50,18 @@ export class Output {
 
   /** A JSON line, when asked for. */
   json(event: Readonly<Record<string, unknown>> & { readonly event: string }): void {
-    if (this.isJson) process.stdout.write(`${JSON.stringify(event)}\n`);
+    if (this.isJson) process.stdout.write(`${jsonLine(event)}\n`);
   }
 
-  /** A line for a person, unless quiet. Peers' text in it must have passed `printable`. */
+  /** A line for a person, unless quiet. */
   say(line: string): void {
     if (this.isQuiet) return;
     this.error(line);
   }
 
-  /** A line for a person, quiet or not. */
-  error(line: string): void {
+  /** A line for a person, quiet or not. What a terminal would act on is escaped. */
+  error(text: string): void {
+    const line = text.split("\n").map(printable).join("\n");
     const { bar, diverted } = this;
     if (diverted !== undefined) diverted(line);
     else if (bar !== undefined && this.isTerminal) process.stderr.write(`\r\u001b[K${line}\n`);
@@ -96,6 +97,18 @@ export class Output {
     this.bar?.stop();
     this.bar = undefined;
   }
+}
+
+/**
+ * JSON that is safe on a terminal too: what `JSON.stringify` leaves raw of DEL, C1 and the characters that
+ * turn or hide text is written as `\uXXXX`, which reads back as the same string.
+ */
+export function jsonLine(value: unknown): string {
+  return JSON.stringify(value).replace(
+    // oxlint-disable-next-line no-control-regex
+    /[\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** A peer's or a file's text, safe for a terminal. */

@@ -1,6 +1,7 @@
 /** Runs one parsed command and turns every way it can end into one sentence and an exit status. */
 import { CommanderError, type Command } from "commander";
 import { ERRORS, GodwitError } from "../base/errors.ts";
+import { printable } from "../files/printable.ts";
 
 /** Exit status of `error`: that of its code, 1 for anything unforeseen. */
 export function exitStatusOf(error: unknown): number {
@@ -9,7 +10,7 @@ export function exitStatusOf(error: unknown): number {
 
 /** The sentence for `error`: its message, and for the unforeseen where to report it. */
 export function sentenceOf(error: unknown): string {
-  if (error instanceof GodwitError) return error.message;
+  if (error instanceof GodwitError) return printable(error.message);
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `internal error, please report it with this text: ${text}`;
 }
