@@ -1,6 +1,6 @@
 /** Disk operations in virtual time: each takes a while, and those under way end in any order. */
 import type { SeededRandom } from "../base/random.ts";
-import type { DiskRequest, DiskResult } from "../files/disk.ts";
+import type { DiskOperationKind, DiskRequest, DiskResult } from "../files/disk.ts";
 import type { SimDisk } from "./disk.ts";
 import type { SimHost } from "./host.ts";
 
@@ -22,6 +22,8 @@ export class DiskQueue {
   private readonly handle: (id: number, result: DiskResult) => void;
   private readonly underWay = new Set<DiskRequest>();
   private isDead = false;
+  /** Told each operation when the disk has carried it out, before the process hears of it. */
+  onPerformed: (kind: DiskOperationKind) => void = () => undefined;
 
   /** @param handle - Told each result; the host is poked afterwards. */
   constructor(
@@ -48,7 +50,10 @@ export class DiskQueue {
     this.underWay.add(request);
     const { clock } = this.host.world;
     clock.at(clock.nowUs + this.random.integer(this.latency.minUs, this.latency.maxUs), () => {
-      if (this.underWay.delete(request)) this.finish(request, this.disk.perform(request.operation));
+      if (!this.underWay.delete(request)) return;
+      const result = this.disk.perform(request.operation);
+      this.onPerformed(request.operation.kind);
+      this.finish(request, result);
     });
   }
 

@@ -156,6 +156,13 @@ export class SimDisk {
     return out;
   }
 
+  /** What a power cut now would leave for certain of every file that has a name, by identity. */
+  durableContents(): Map<string, Uint8Array> {
+    const seen = new Set<FileNode>();
+    collectFiles(this.top, seen);
+    return new Map([...seen].map((node) => [`sim:${node.id}`, node.durableContent()]));
+  }
+
   /** Changes a file in place behind everybody's back: what another program does to a source. */
   scribble(path: string, offset: number, bytes: Uint8Array): void {
     const node = this.find(this.top, split(path));

@@ -2,7 +2,9 @@
  * Joins a connection and a transfer session: control bytes, file data, consumed bytes and the end of
  * one become those of the other. Pure; the driver of production and the simulator's call it alike.
  */
+import { assert } from "../base/assert.ts";
 import type { ErrorCode } from "../base/errors.ts";
+import { CHUNK_BYTES } from "../base/limits.ts";
 import type { Connection } from "../transport/connection.ts";
 import type { TransferSession } from "./session.ts";
 
@@ -38,6 +40,9 @@ export class SessionBinding {
   pump(nowUs: number): void {
     const { connection, session } = this;
     if (!this.isAttached) {
+      // Memory comes back by whole chunks: a window below one would stand still for ever.
+      const { receiveWindowBytes } = connection.statistics(nowUs);
+      assert(receiveWindowBytes >= CHUNK_BYTES, "the receive window holds at least one chunk");
       connection.setObjectSource(session);
       connection.setObjectSink(session);
       this.isAttached = true;

@@ -33,6 +33,13 @@ export const SUPPLY_BYTES = 32 * 1024 * 1024;
 /** Progress is told every fifth of a second: as often as a person can read it. */
 const PROGRESS_US = 200_000;
 
+/**
+ * How long the side that gave the command waits for the sender's answer to its result, in
+ * microseconds: everything is durable by then, only the sender's tidy end is missing. Several probe
+ * timeouts of a slow path.
+ */
+const RESULT_WAIT_US = 5_000_000;
+
 /** What a session needs of its host. */
 export interface SessionHost {
   readonly hash: Hash;
@@ -77,6 +84,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   private controlBytes = 0;
   private progressDueUs = 0;
   private progressSaid = 0;
+  /** When a result that nobody answers is enough; `undefined` before it was sent. */
+  private resultDueUs: number | undefined;
 
   protected constructor(host: SessionHost) {
     this.host = host;
@@ -201,7 +210,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
   /** When `handleTimeout` wants to be called; `undefined` for never. */
   nextTimeoutUs(): number | undefined {
-    return undefined;
+    return this.ending === undefined ? this.resultDueUs : undefined;
   }
 
   /** Time has passed. */
@@ -327,6 +336,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
       if (fatal !== undefined) this.end(fatal.code, fatal.message);
       else if (this.sender?.result !== undefined && this.messages.sizeBytes === 0) this.end(undefined, "");
       else if (this.receiver?.isFinished === true) this.end(undefined, "");
+      else if (this.isAskedHere && this.isOverForPeer) this.endUnanswered();
       else if (this.lister?.hasEnded === true && this.messages.sizeBytes === 0) this.end(undefined, "");
     }
     if (this.ending === undefined || this.runner.runningCount > 0 || this.isClosingRoots) return;
@@ -356,6 +366,14 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
         root: outcome.root,
       });
     else this.events.add({ type: "transfer-failed", code: outcome.code, text: outcome.text });
+  }
+
+  /** A server that died after the last file was durable is not waited for until it times out. */
+  private endUnanswered(): void {
+    this.resultDueUs ??= this.nowUs + RESULT_WAIT_US;
+    if (this.nowUs < this.resultDueUs) return;
+    if (this.receiver !== undefined) this.receiver.isResultKnown = true;
+    this.end(undefined, "");
   }
 
   /** Time of the last input, in microseconds. */

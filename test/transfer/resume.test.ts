@@ -77,3 +77,20 @@ describe("resume", () => {
         expect(resumed).toBeGreaterThan(3 * BIG.length);
       });
 });
+
+test("pull: a server that falls silent after the last file is not waited for", () => {
+  const from = source();
+  const to = disk("to");
+  const onRound = (pair: Pair): boolean => pair.client.session.nextTimeoutUs() !== undefined;
+  const pair = new Pair(to, from, pull(["tree"]), { onRound });
+  pair.run();
+  const dueUs = pair.client.session.nextTimeoutUs() ?? 0;
+  expect(dueUs).toBeLessThanOrEqual(pair.nowUs + 5_000_000);
+  pair.client.session.handleTimeout(dueUs - 1);
+  expect(pair.client.session.outcome).toBeUndefined();
+  pair.client.session.handleTimeout(dueUs);
+  pair.server.session.handleConnectionClosed(undefined, "", dueUs);
+  pair.drain();
+  expect(outcomes(pair)[0]).toMatchObject({ code: undefined, text: "41 files complete" });
+  expect(differences(to.tree(), TREE)).toEqual([]);
+});

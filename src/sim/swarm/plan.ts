@@ -3,6 +3,7 @@
  * replayed and made smaller by hand.
  */
 import { SeededRandom } from "../../base/random.ts";
+import type { DiskOperationKind } from "../../files/disk.ts";
 import type { DiskFaults } from "../disk-faults.ts";
 import { HEALTHY_DISK } from "../disk-faults.ts";
 import type { LinkConfig } from "../link-config.ts";
@@ -18,6 +19,16 @@ export interface PlanAction {
   readonly side: PlanSide;
   readonly kind: "rebind" | "move" | "pause" | "kill" | "power-cut";
   /** How long a pause or the time until the restart takes. */
+  readonly spanUs: number;
+}
+
+/** The receiver dies between an operation of its disk and the next: where order matters. */
+export interface PlanDiskAction {
+  readonly kind: "kill" | "power-cut";
+  /** It dies when this operation was carried out for the `atCall`-th time, before it hears of it. */
+  readonly operation: DiskOperationKind;
+  readonly atCall: number;
+  /** Microseconds until the restart. */
   readonly spanUs: number;
 }
 
@@ -44,6 +55,14 @@ export interface SwarmPlan {
   readonly isPull: boolean;
   /** Existing files that are the same are left alone (`--update`). */
   readonly isUpdate: boolean;
+  /** Absent in older plans, as what follows: none. */
+  readonly diskActions?: readonly PlanDiskAction[];
+  /** The files are in a directory that is sent as a tree. */
+  readonly isTree?: boolean;
+  /** That directory is at the receiver before. */
+  readonly isTreeThere?: boolean;
+  /** Each attempt names its sources another way: no job finds the journal of the one before. */
+  readonly changesCommand?: boolean;
 }
 
 /** What a scenario allows to be drawn. */
@@ -188,6 +207,35 @@ function drawDisk(random: SeededRandom, side: PlanSide, totalBytes: number): Dis
   return faults;
 }
 
+/** Operations whose order decides what a crash leaves. */
+const ORDERED_OPERATIONS = [
+  "create-staging",
+  "write",
+  "sync-data",
+  "sync-file",
+  "link",
+  "rename",
+  "unlink",
+  "sync-directory",
+  "make-directory",
+] as const;
+
+function drawDiskActions(random: SeededRandom): PlanDiskAction[] {
+  if (!random.chance(FAULT_CHANCE)) return [];
+  return [
+    {
+      kind: random.pick(["kill", "power-cut"] as const),
+      operation: random.pick(ORDERED_OPERATIONS),
+      atCall: spread(random, 1, 12),
+      spanUs: spread(random, 1_000, 1_000_000),
+    },
+  ];
+}
+
+/** How often the files are a tree, and how often each attempt is another command. */
+const TREE_CHANCE = 0.25;
+const CHANGED_COMMAND_CHANCE = 0.15;
+
 /** The plan of a seed. The same seed and shape give the same plan. */
 export function drawPlan(seed: number, shape: PlanShape): SwarmPlan {
   const random = new SeededRandom(seed, "plan");
@@ -211,9 +259,18 @@ export function drawPlan(seed: number, shape: PlanShape): SwarmPlan {
     Object.assign(base2, { rateBytesPerSecond: LARGE_FILE_RATE });
   }
   const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
+  const disks = new SeededRandom(seed, "plan/disk-actions");
   return {
     seed,
     sizes,
+    ...(shape.hasDisks
+      ? {
+          diskActions: drawDiskActions(disks),
+          isTree: disks.chance(TREE_CHANCE),
+          changesCommand: disks.chance(CHANGED_COMMAND_CHANCE),
+          isTreeThere: disks.chance(0.5),
+        }
+      : {}),
     up: drawLink(new SeededRandom(seed, "plan/up"), base2, healAtUs),
     down: drawLink(new SeededRandom(seed, "plan/down"), base2, healAtUs),
     actions: drawActions(new SeededRandom(seed, "plan/actions"), shape, healAtUs),

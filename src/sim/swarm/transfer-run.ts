@@ -9,7 +9,8 @@ import { ERRORS } from "../../base/errors.ts";
 import type { ErrorCode } from "../../base/errors.ts";
 import { SeededRandom } from "../../base/random.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
-import type { DiskResult } from "../../files/disk.ts";
+import type { DiskOperationKind, DiskResult } from "../../files/disk.ts";
+import { isLeftoverName } from "../../files/staging-name.ts";
 import type { Connection } from "../../transport/connection.ts";
 import { Endpoint } from "../../transport/endpoint.ts";
 import { KEY_LIMITS } from "../../transport/keys.ts";
@@ -24,7 +25,8 @@ import { HEALTHY_DISK } from "../disk-faults.ts";
 import { DiskQueue } from "../disk-queue.ts";
 import { AmplificationWatch, CheckFailed, WatchedCrypto, watchPlaintext } from "./checkers.ts";
 import type { RunResult, SimEnvironment } from "./environment.ts";
-import type { PlanAction, PlanSide, SwarmPlan } from "./plan.ts";
+import { findUnsafeChunk } from "./journal-check.ts";
+import type { PlanAction, PlanDiskAction, PlanSide, SwarmPlan } from "./plan.ts";
 import { SimProcess } from "./process.ts";
 import type { SimApplication } from "./process.ts";
 import { Stage } from "./stage.ts";
@@ -50,8 +52,14 @@ const DESTINATION = "/in";
 const BYSTANDER = "/other/keep";
 
 /** Names that must not appear in clear on the wire: each as long as a marker. */
+const FOLDER = "a-folder-name-nobody-may-see";
+
 function fileName(index: number): string {
   return `a-file-name-nobody-may-see-${index}`;
+}
+
+function isOwnName(path: string): boolean {
+  return path.startsWith(`${DESTINATION}/`) && isLeftoverName(path.slice(path.lastIndexOf("/") + 1));
 }
 
 /** Bytes of a file: random, four at a time. */
@@ -124,6 +132,7 @@ class TransferProcess implements SimApplication {
     this.disk = new DiskQueue(host, run.disks[side], DISK_LATENCY, random, (id, result) =>
       this.handleDiskResult(id, result),
     );
+    this.disk.onPerformed = (kind) => run.handleDiskOperation(side, kind);
     this.process = new SimProcess(host, this.endpoint, this, run.amplification);
   }
 
@@ -225,7 +234,6 @@ class TransferRun {
   readonly crypto: WatchedCrypto;
   readonly amplification = new AmplificationWatch();
   readonly disks: Readonly<Record<PlanSide, SimDisk>>;
-  readonly request: ClientRequest;
   attempts = 0;
   isComplete = false;
   lastError = "";
@@ -250,36 +258,38 @@ class TransferRun {
       sender: new SimDisk(plan.seed, "sender", wallClock),
       receiver: new SimDisk(plan.seed, "receiver", wallClock),
     };
+    const folder = plan.isTree === true ? `${FOLDER}/` : "";
     this.files = plan.sizes.map((size, i) => ({
-      name: fileName(i),
+      name: `${folder}${fileName(i)}`,
       content: fileContent(plan.seed, i, size),
     }));
     for (const { name, content } of this.files) this.disks.sender.plant(`${SOURCE}/${name}`, content);
-    this.disks.receiver.plantDirectory(DESTINATION);
+    this.disks.receiver.plantDirectory(plan.isTreeThere === true ? `${DESTINATION}/${FOLDER}` : DESTINATION);
     for (const disk of [this.disks.sender, this.disks.receiver])
       disk.plant(BYSTANDER, encodeUtf8("untouched"));
     this.disks.sender.faults = plan.disks.sender;
     this.disks.receiver.faults = plan.disks.receiver;
-    const names = this.files.map(({ name }) => name);
-    this.request = plan.isPull
-      ? {
-          mode: "pull",
-          paths: names,
-          into: DESTINATION,
-          options: { ...DEFAULT_OPTIONS, update: plan.isUpdate },
-          rules: [],
-        }
-      : {
-          mode: "push",
-          sources: names.map((name) => ({ location: SOURCE, path: [name], name: [name] })),
-          destination: "",
-          options: { ...DEFAULT_OPTIONS, update: this.plan.isUpdate },
-          rules: [],
-        };
     watchPlaintext(this.stage.world, [
       ...this.files.map(({ content }) => content),
-      ...names.map((name) => encodeUtf8(name)),
+      ...[FOLDER, ...plan.sizes.map((_, i) => fileName(i))].map((name) => encodeUtf8(name)),
     ]);
+  }
+
+  /** The user's command; its attempts are one job unless the plan changes the command. */
+  get request(): ClientRequest {
+    const { isPull, isUpdate, isTree, changesCommand } = this.plan;
+    const names = isTree === true ? [FOLDER] : this.files.map(({ name }) => name);
+    const isOther = changesCommand === true && this.attempts % 2 === 0;
+    const common = { options: { ...DEFAULT_OPTIONS, update: isUpdate }, rules: [] };
+    if (isPull)
+      return { mode: "pull", paths: isOther ? names.toReversed() : names, into: DESTINATION, ...common };
+    const [above] = SOURCE.split("/").slice(1);
+    const sources = names.map((name) =>
+      isOther
+        ? { location: "/", path: [above, name], name: [name] }
+        : { location: SOURCE, path: [name], name: [name] },
+    );
+    return { mode: "push", sources, destination: "", ...common };
   }
 
   /** A number no other part of this run uses as its seed. */
@@ -331,6 +341,7 @@ class TransferRun {
       return;
     }
     this.lastError = `${code} ${text}`;
+    this.checkJournals();
     const { exit } = ERRORS[code];
     // Nothing in these runs justifies a verdict about identity, integrity, policy or protocol, or a bug.
     if (exit === 1 || (exit >= 7 && exit <= 10)) {
@@ -350,6 +361,7 @@ class TransferRun {
   }
 
   private get mayHaveLeftovers(): boolean {
+    if (this.plan.changesCommand === true && this.attempts > 1) return true;
     return this.leftoversOf >= this.attempts;
   }
 
@@ -373,8 +385,23 @@ class TransferRun {
     stage.hosts[client].start(process.process);
   }
 
-  private handleFault({ side, kind, spanUs }: PlanAction): void {
+  /** A disk has carried out an operation: the plan may let the receiver die here. */
+  handleDiskOperation(side: PlanSide, kind: DiskOperationKind): void {
+    const { stage, plan } = this;
+    if (side !== "receiver" || stage.isHealed) return;
+    for (const action of plan.diskActions ?? []) {
+      if (action.operation !== kind || this.disks.receiver.calls[kind] !== action.atCall) continue;
+      if (this.diskActionsDone.has(action)) continue;
+      this.diskActionsDone.add(action);
+      this.handleFault({ side, kind: action.kind, spanUs: action.spanUs });
+    }
+  }
+
+  private readonly diskActionsDone = new Set<PlanDiskAction>();
+
+  private handleFault({ side, kind, spanUs }: Pick<PlanAction, "side" | "kind" | "spanUs">): void {
     const { stage } = this;
+    this.checkJournals();
     // A power cut can bring back what was removed; a receiver that dies after its last word cannot tidy up.
     if (side === "receiver")
       this.leftoversOf =
@@ -403,6 +430,22 @@ class TransferRun {
     }
   }
 
+  /**
+   * The receiver's journals know only chunks that a power cut now would leave: whoever resumes trusts
+   * them, and looks again only after a crash.
+   */
+  private checkJournals(): void {
+    const { receiver } = this.disks;
+    let contents: Map<string, Uint8Array> | undefined;
+    for (const [path, bytes] of receiver.tree()) {
+      const job = /\/\.godwit-([0-9a-f]{16})\.journal$/u.exec(path)?.[1];
+      if (job === undefined || bytes.length === 0) continue;
+      contents ??= receiver.durableContents();
+      const found = findUnsafeChunk(this.environment.hash, job, bytes, contents);
+      if (found !== undefined) throw new CheckFailed(found);
+    }
+  }
+
   /** A packet counts once, however often the network delivers it. */
   private checkReplays(): void {
     let taken = 0;
@@ -420,7 +463,7 @@ class TransferRun {
       // A server that never heard that its result arrived keeps the journal: the sender may ask again.
       if (!this.plan.isPull && path.startsWith(`${DESTINATION}/.godwit-`) && path.endsWith(".journal"))
         continue;
-      if (this.mayHaveLeftovers && path.startsWith(`${DESTINATION}/.godwit-`)) continue;
+      if (this.mayHaveLeftovers && isOwnName(path)) continue;
       if (!expected.has(path)) throw new CheckFailed(`${path} was left behind`);
     }
     const sources = new Set([BYSTANDER, ...this.files.map(({ name }) => `${SOURCE}/${name}`)]);
