@@ -8,6 +8,7 @@ import { GodwitError } from "../base/errors.ts";
 import {
   CHUNK_BYTES,
   ENTRIES_AHEAD,
+  MANIFEST_BYTES,
   MANIFEST_ENTRIES,
   RECEIVE_MEMORY_MAX_BYTES,
   REFETCH_RANGES,
@@ -42,6 +43,9 @@ import type { OutputOwner } from "./staging-output.ts";
 import { StagingOutput } from "./staging-output.ts";
 import { DurableEntries } from "./receipt.ts";
 import { keepsState, Tally } from "./tally.ts";
+
+/** Bytes of an entry message without its texts: length, type, number, kind, flags, size, mode, time, token. */
+const ENTRY_FIXED_BYTES = 40;
 
 /** Entries being looked at on the disk at once. */
 const PREPARING_AT_ONCE = 32;
@@ -96,6 +100,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
   private isSpaceChecked = false;
   private offeredBytes = 0;
   private skippedEntries = 0;
+  private manifestBytes = 0;
   private consumed = 0;
   private verifiedBytes = 0;
   unwrittenBytes = 0;
@@ -258,6 +263,9 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     this.openObjects++;
     if (this.openObjects > ENTRIES_AHEAD || this.nextObject > MANIFEST_ENTRIES)
       throw new GodwitError("OVER_LIMIT", "the sender offered more entries than this side takes");
+    this.manifestBytes += entry.path.length + entry.target.length + ENTRY_FIXED_BYTES;
+    if (this.manifestBytes > MANIFEST_BYTES)
+      throw new GodwitError("OVER_LIMIT", "the sender's list of entries is longer than this side takes");
     this.offeredBytes += entry.sizeBytes ?? 0;
     if (!Number.isSafeInteger(this.offeredBytes))
       throw new GodwitError("OVER_LIMIT", "the sender offered more bytes than can be counted");

@@ -49,6 +49,20 @@ describe("source tree", () => {
     expect(found).toEqual([]);
   });
 
+  test("secrets are compared in constant time only", () => {
+    // What is secret until it is proven: MACs and cookies, codes and shared keys. Tags are checked by AES-GCM itself.
+    const secret = String.raw`(?:psk|mac|code|secret|sharedKey|confirmation|privateKey|chainingKey)`;
+    const comparison = new RegExp(
+      String.raw`(?:equalBytes|Buffer\.compare)\([^;]*\b${secret}\b|\.equals\(\s*\w*\.?${secret}\)`,
+    );
+    const found = sources
+      .filter((file) => /^src\/(?:transport|node\/crypto|node\/stores|wire)\//.test(file))
+      .filter((file) => comparison.test(text(file)));
+    expect(found).toEqual([]);
+    const callers = sources.filter((file) => text(file).includes("timingSafeEqual("));
+    expect(callers).toEqual(["src/node/crypto/provider.ts"]);
+  });
+
   test("links between documents lead somewhere", () => {
     const broken = files
       .filter((file) => file.endsWith(".md"))
