@@ -209,7 +209,12 @@ async function iperf3(scene) {
   const server = timed(path.receiver, ["iperf3", "-s", "-1", "-B", path.address, "-p", "20999"]);
   await pause(300);
   const words = ["-c", path.address, "-p", "20999", "-n", String(bytes)];
-  const client = await timed(path.sender, ["iperf3", ...words]).ended;
+  let client = await timed(path.sender, ["iperf3", ...words]).ended;
+  // On a busy machine its server may not listen yet.
+  for (let i = 0; client.status !== 0 && i < 10; i++) {
+    await pause(1_000);
+    client = await timed(path.sender, ["iperf3", ...words]).ended;
+  }
   return outcome(client, await server.ended, undefined);
 }
 
