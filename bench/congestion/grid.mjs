@@ -130,7 +130,7 @@ function printFigures() {
   ];
   printBulk("40 ms, blackout from 10 to 40 s (50 % is all)", path(50, 40, 0, 1, { rateChanges: dark }));
 
-  const neighbour = { controller: cubic, isUnpaced: true };
+  const neighbour = { controller: cubic, isUnpaced: true, ackEvery: 2 };
   const own = (startUs = 0) => ({ controller, startUs });
   console.log("\nbeside one CUBIC flow, 60 s: our share and its share in %");
   for (const mbit of [10, 50, 100]) {

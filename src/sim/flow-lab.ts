@@ -42,7 +42,7 @@ export interface LabFlow {
   startUs?: number;
   /** Stops after so many bytes were acknowledged. */
   bytes?: number;
-  /** Packets per acknowledgement. */
+  /** Packets per acknowledgement; by default as our senders ask for. */
   ackEvery?: number;
   datagramBytes?: number;
   /** No pacing: bursts as the window allows, as a classic TCP. */
@@ -131,6 +131,12 @@ class Heap {
     }
     return top;
   }
+}
+
+/** As a sender asks its receiver: eight acknowledgements a round trip, of 2 to 64 packets each. */
+function ackThreshold(state: FlowState): number {
+  const perRound = state.recovery.bytesInFlight / state.size;
+  return Math.min(64, Math.max(2, Math.floor(perRound / 8)));
 }
 
 interface FlowState {
@@ -356,7 +362,10 @@ export function runLab(
       }
       if (wasLargest) state.largestAt = now;
       else state.late.push(number);
-      if (++state.unacked >= (state.flow.ackEvery ?? 2) || (isGap && (loss === 0 || state.unacked >= 2))) {
+      if (
+        ++state.unacked >= (state.flow.ackEvery ?? ackThreshold(state)) ||
+        (isGap && (loss === 0 || state.unacked >= 2))
+      ) {
         sendAck(state, index, now);
       } else if (state.ackTimer === Infinity) {
         state.ackTimer = now + MAX_ACK_DELAY_US;

@@ -17,7 +17,13 @@ import type {
 import { PathMeter } from "./path-meter.ts";
 import { QuietObservation } from "./quiet-observation.ts";
 import { RandomLoss } from "./random-loss.ts";
-import { Startup, STARTUP_CAREFUL_GAIN, STARTUP_GROWTH, STARTUP_PACING_GAIN } from "./startup.ts";
+import {
+  Startup,
+  STARTUP_CAREFUL_GAIN,
+  STARTUP_GROWTH,
+  STARTUP_PACING_GAIN,
+  STARTUP_WINDOW,
+} from "./startup.ts";
 
 type Phase =
   | "startup"
@@ -131,6 +137,8 @@ class Bbr implements CongestionController {
   private phaseStartUs = 0;
   private datagramBytes: number;
   private windowBytes: number;
+  /** Round in which the window was full last. */
+  private fullWindowRound = -2;
   private pacingRate = Infinity;
   private pacingGain = STARTUP_PACING_GAIN;
 
@@ -193,7 +201,9 @@ class Bbr implements CongestionController {
     return this.random.rate;
   }
 
-  handleSent(_nowUs: number, _packetNumber: number, _bytes: number, _bytesInFlight: number): void {}
+  handleSent(_nowUs: number, _packetNumber: number, bytes: number, bytesInFlight: number): void {
+    if (bytesInFlight + bytes > this.windowBytes) this.fullWindowRound = this.meter.roundCount;
+  }
 
   handleLoss(sample: LossSample): void {
     if (sample.isPersistentCongestion) {
@@ -240,6 +250,7 @@ class Bbr implements CongestionController {
     this.achievedRate = 0;
     this.referenceRate = 0;
     this.raisedProbes = 0;
+    this.fullWindowRound = -2;
     this.bandwidthAtUp = 0;
     this.enter("startup", STARTUP_PACING_GAIN, nowUs);
   }
@@ -622,7 +633,13 @@ class Bbr implements CongestionController {
       return;
     }
     // As slow start: a sample of the rate lags behind a window that doubles.
-    if (!sample.rateIsAppLimited) this.windowBytes += STARTUP_GROWTH * sample.ackedBytes;
+    // The first flight after a pause is marked as limited by the application, even if it fills the window.
+    const isUsed = !sample.rateIsAppLimited || meter.roundCount - this.fullWindowRound <= 1;
+    if (isUsed) this.windowBytes += STARTUP_GROWTH * sample.ackedBytes;
+    // Signs of a full pipe come a round trip late: until then no more than growth at this speed needs.
+    const mostBytes =
+      (STARTUP_WINDOW * rate * meter.minRttUs) / 1e6 + INITIAL_WINDOW_DATAGRAMS * this.datagramBytes;
+    this.windowBytes = Math.min(this.windowBytes, mostBytes);
     const perRound = ((1 + STARTUP_GROWTH) * this.windowBytes * 1e6) / sample.smoothedRttUs;
     this.pacingRate = Math.max(STARTUP_PACING_GAIN * rate, perRound);
   }

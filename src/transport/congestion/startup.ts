@@ -9,6 +9,8 @@ import type { PathMeter } from "./path-meter.ts";
 export const STARTUP_PACING_GAIN = 2.77;
 /** Bytes the window grows by for each one acknowledged, while no queue shows. Slow start has 1. */
 export const STARTUP_GROWTH = 1.5;
+/** Most window in round trips of what was delivered: what such growth needs, since that lags a round behind. */
+export const STARTUP_WINDOW = 2.75;
 /** With a queue: a little faster than what arrives, until that stops growing. */
 export const STARTUP_CAREFUL_GAIN = 1.25;
 
@@ -17,8 +19,9 @@ const FULL_PIPE_ROUNDS = 3;
 /** ...in which bandwidth did not grow by a quarter. */
 const FULL_PIPE_GROWTH = 1.25;
 
-/** Samples whose least one is looked at, and the growth of the round trip that tells a queue. RFC 9406 §4.3. */
-const RTT_SAMPLES = 8;
+/** Samples whose least one is looked at: half a round trip of them. */
+const RTT_SAMPLES = 4;
+/** Growth of the round trip that tells a queue. RFC 9406 §4.3. */
 const RTT_GROWTH = 1.125;
 const RTT_GROWTH_US = 1_000;
 
