@@ -1,6 +1,6 @@
 /** Makes an endpoint from what users choose. */
 import type { CongestionControllerFactory } from "../transport/congestion/controller.ts";
-import { bbr } from "../transport/congestion/bbr.ts";
+import { bbr, polite } from "../transport/congestion/bbr.ts";
 import { cubic } from "../transport/congestion/cubic.ts";
 import { newReno } from "../transport/congestion/newreno.ts";
 import type { CryptoProvider } from "../transport/crypto.ts";
@@ -22,7 +22,7 @@ const CONTROLLERS: Readonly<Record<ControllerName, CongestionControllerFactory>>
   bbr,
   cubic,
   newreno: newReno,
-  polite: bbr,
+  polite,
 };
 
 /** An endpoint for this identity on a socket; `accept` lets peers in. */
