@@ -26,6 +26,8 @@ export interface LabPath {
   burst?: number;
   /** Share of one-way delay that jitter adds or takes (0.5 = plus or minus 50 %); reorders. */
   jitter?: number;
+  /** Jitter never changes the order, as queues and radio links keep it. */
+  jitterKeepsOrder?: boolean;
   /** Probability that a packet is late by `reorderUs`. */
   reorder?: number;
   reorderUs?: number;
@@ -188,11 +190,18 @@ export function runLab(
       : random.float() < probability / (burst * (1 - probability));
     return lossState;
   };
-  const delay = (): number => {
+  const lastArrivalUs = [0, 0];
+  /** When a packet that leaves at `atUs` arrives; direction 0 is data, 1 acknowledgements. */
+  const arrivalUs = (atUs: number, direction: 0 | 1): number => {
     let us = oneWayUs;
     if (path.jitter) us *= 1 + path.jitter * (2 * random.float() - 1);
-    if (path.reorder && random.float() < path.reorder) us += path.reorderUs ?? oneWayUs / 2;
-    return us;
+    let arrivesUs = atUs + us;
+    if (path.jitterKeepsOrder === true) {
+      arrivesUs = Math.max(arrivesUs, lastArrivalUs[direction]);
+      lastArrivalUs[direction] = arrivesUs;
+    }
+    if (path.reorder && random.float() < path.reorder) arrivesUs += path.reorderUs ?? oneWayUs / 2;
+    return arrivesUs;
   };
 
   const states: FlowState[] = flows.map((flow, index) => {
@@ -257,9 +266,9 @@ export function runLab(
     state.queueSum[second] = (state.queueSum[second] ?? 0) + (busyUntil - now - state.size / rate);
     state.queueCount[second] = (state.queueCount[second] ?? 0) + 1;
     if (isLost(loss)) return;
-    heap.push(busyUntil + delay(), [ARRIVE, index, number]);
+    heap.push(arrivalUs(busyUntil, 0), [ARRIVE, index, number]);
     if (path.duplicate && random.float() < path.duplicate) {
-      heap.push(busyUntil + delay(), [ARRIVE, index, number]);
+      heap.push(arrivalUs(busyUntil, 0), [ARRIVE, index, number]);
     }
   };
 
@@ -284,7 +293,7 @@ export function runLab(
     }
     state.late.length = 0;
     acks[slot] = ack;
-    let at = now + delay();
+    let at = arrivalUs(now, 1);
     if (path.ackCompressionUs) at = Math.ceil(at / path.ackCompressionUs) * path.ackCompressionUs;
     heap.push(at, [ACK, index, slot]);
     while (received.rangeCount > 4_096) received.dropLowest();

@@ -394,7 +394,7 @@ class Bbr implements CongestionController {
     const { nowUs } = sample;
     if (this.roundsInPhase === 1) {
       // The packets of this round left after ours had drained: what still waits is somebody else's.
-      const isForeign = meter.queueUs > meter.standingQueueUs + meter.jitterUs / 2;
+      const isForeign = meter.queueUs > meter.standingQueueUs + meter.jitterUs;
       this.foreignEvidence = isForeign ? this.foreignEvidence + 1 : 0;
     }
     this.steer(nowUs);
@@ -442,7 +442,7 @@ class Bbr implements CongestionController {
     const datagrams = Math.max((this.cruiseRate * meter.minRttUs) / 1e6 / this.datagramBytes, 4);
     const shareUs = (QUEUE_TARGET * meter.minRttUs) / Math.sqrt(datagrams);
     const targetUs = Math.max(shareUs, QUEUE_TARGET_US, QUEUE_TARGET_DATAGRAMS * meter.datagramUs);
-    return (this.isPolite ? POLITE_TARGET * targetUs : targetUs) + meter.jitterUs / 4;
+    return (this.isPolite ? POLITE_TARGET * targetUs : targetUs) + meter.jitterUs;
   }
 
   private politeFloor(): number {
