@@ -36,6 +36,8 @@ export interface LabPath {
   ackCompressionUs?: number;
   /** Changes of the bottleneck: at a time, to a rate (0 = blackout). */
   rateChanges?: { atUs: number; bitsPerSecond: number }[];
+  /** Changes of the random loss. */
+  lossChanges?: { atUs: number; loss: number }[];
 }
 
 /** One bulk sender. */
@@ -173,7 +175,8 @@ export function runLab(
   let rate = path.bitsPerSecond / 8e6; // bytes per microsecond
   let busyUntil = 0;
   let lossState = false;
-  const loss = path.loss ?? 0;
+  let loss = path.loss ?? 0;
+  const lossChanges = [...(path.lossChanges ?? [])];
   const burst = path.burst ?? 1;
   const changes = [...(path.rateChanges ?? [])];
   const oneWayUs = path.rttUs / 2;
@@ -255,6 +258,7 @@ export function runLab(
       rate = changes.shift()!.bitsPerSecond / 8e6;
       if (busyUntil > now && rate > 0) busyUntil = now + ((busyUntil - now) * old) / rate;
     }
+    while (lossChanges.length > 0 && lossChanges[0].atUs <= now) loss = lossChanges.shift()!.loss;
     if (rate === 0) return;
     const backlog = Math.max(0, busyUntil - now) * rate;
     if (backlog + state.size > path.queueBytes + state.size) {
