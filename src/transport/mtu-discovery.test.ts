@@ -108,6 +108,26 @@ describe("black hole, RFC 8899 §4.3", () => {
     expect(search(mtu, 1_472, 1_000 + RETURN_INTERVAL_US)).toEqual([1_472]);
   });
 
+  test("losses that are told late, of packets sent before the small one arrived, do not count", () => {
+    const mtu = full();
+    mtu.handlePacketAcked(40, 1_200);
+    mtu.handlePacketAcked(41, 1_200);
+    mtu.handlePacketAcked(42, 1_200);
+    for (let number = 10; number < 40; number++) expect(mtu.handlePacketLost(number, 1_472)).toBe(false);
+    expect(mtu.handlePacketAcked(43, 1_200)).toBe(false);
+    expect(mtu.handlePacketAcked(44, 1_200)).toBe(false);
+    expect(mtu.datagramBytes).toBe(1_472);
+  });
+
+  test("seven are not eight", () => {
+    const mtu = full();
+    mtu.handlePacketAcked(10, 1_200);
+    for (let number = 11; number < 18; number++) mtu.handlePacketLost(number, 1_472);
+    mtu.handlePacketAcked(18, 1_200);
+    expect(mtu.handlePacketAcked(19, 1_200)).toBe(false);
+    expect(mtu.handlePacketLost(20, 1_472)).toBe(true);
+  });
+
   test("one large packet that arrives clears the suspicion", () => {
     const mtu = full();
     mtu.handlePacketAcked(40, 1_200);

@@ -42,8 +42,8 @@ describe("random loss", () => {
   });
 
   test("bursts of twenty packets are no congestion", () => {
-    const link = path(20, 50, 1, { loss: 0.03, burst: 20 });
-    expect(share(link, alone(link, 30), 5, 30)).toBeGreaterThanOrEqual(0.8);
+    const link = path(50, 50, 1, { loss: 0.03, burst: 20 });
+    expect(share(link, alone(link, 30, 2), 5, 30)).toBeGreaterThanOrEqual(0.85);
   });
 
   test("loss that begins in the middle is learnt, loss that ends is unlearnt", () => {
@@ -62,11 +62,20 @@ describe("random loss", () => {
 });
 
 describe("congestion", () => {
-  test.each([10, 50])("a queue of 0.1 BDP at %d Mbit/s: the link is full, own loss at most 3 %", (mbit) => {
-    const link = path(mbit, 40, 0.1);
+  test.each([
+    [10, 40],
+    [50, 40],
+    [10, 100],
+  ])("a queue of 0.1 BDP at %d Mbit/s and %d ms: the link is full, own loss at most 3 %", (mbit, rttMs) => {
+    const link = path(mbit, rttMs, 0.1);
     const flow = alone(link, 20);
     expect(share(link, flow, 2, 20)).toBeGreaterThanOrEqual(0.9);
     expect(flow.queueDrops / flow.packetsSent).toBeLessThanOrEqual(0.03);
+  });
+
+  test("startup into a queue of three packets stops after a few windows of loss", () => {
+    // The path holds 34 packets; without a look at the loss of each round it would be 350.
+    expect(alone(path(10, 40, 0.1), 5).queueDrops).toBeLessThanOrEqual(200);
   });
 
   test("a shallow queue and random loss together: only the random part is compensated", () => {
@@ -101,10 +110,14 @@ describe("jitter", () => {
 describe("others", () => {
   const neighbour: LabFlow = { controller: cubic, isUnpaced: true, ackEvery: 2 };
 
-  test.each([10, 50])("beside CUBIC at %d Mbit/s each has between a third and two thirds", (mbit) => {
+  // Giving way by delay alone would leave us 34 % at 50 Mbit/s.
+  test.each([
+    [10, 1 / 3],
+    [50, 0.4],
+  ])("beside CUBIC at %d Mbit/s each has between a third and two thirds", (mbit, least) => {
     const link = path(mbit, 40, 1);
     const [own, other] = runLab(link, [{ controller: bbr }, neighbour], 60e6, 1);
-    expect(share(link, own, 0, 60)).toBeGreaterThanOrEqual(1 / 3);
+    expect(share(link, own, 0, 60)).toBeGreaterThanOrEqual(least);
     expect(share(link, other, 0, 60)).toBeGreaterThanOrEqual(1 / 3);
   });
 
