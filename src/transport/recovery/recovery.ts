@@ -8,17 +8,14 @@
  */
 import { assert } from "../../base/assert.ts";
 import { GodwitError } from "../../base/errors.ts";
-import { ACK_RANGES_PER_FRAME, SENT_PACKETS_TRACKED } from "../../base/limits.ts";
+import { SENT_PACKETS_TRACKED } from "../../base/limits.ts";
 import type { EventQueue } from "../../events/queue.ts";
-import type {
-  AckSample,
-  CongestionController,
-  CongestionControllerFactory,
-  LossSample,
-} from "../congestion/controller.ts";
+import type { CongestionController, CongestionControllerFactory } from "../congestion/controller.ts";
 import { Pacer } from "../pacer.ts";
+import { AckedRanges } from "./acked-ranges.ts";
 import { ReorderingTolerance } from "./reordering.ts";
 import { GRANULARITY_US, RttEstimator } from "./rtt.ts";
+import { emptyAckSample, emptyLossSample } from "./samples.ts";
 import {
   ACKED,
   APP_LIMITED,
@@ -29,6 +26,7 @@ import {
   SILENT,
   SKIPPED,
 } from "./sent-packets.ts";
+import { emptyStatistics, type RecoveryStatistics } from "./statistics.ts";
 
 /** What becomes of packets, told while an acknowledgement or a timeout is processed. */
 export interface RecoveryHandler {
@@ -56,26 +54,6 @@ export interface RecoveryOptions {
   readonly maxProbeIntervalUs?: number | undefined;
 }
 
-/** Counters of one path since it was made. Bytes are UDP payload. */
-export interface RecoveryStatistics {
-  packetsSent: number;
-  bytesSent: number;
-  packetsAcked: number;
-  bytesAcked: number;
-  /** Packets declared lost, the spurious ones and MTU probes included. */
-  packetsLost: number;
-  bytesLost: number;
-  /** Packets declared lost that arrived after all. */
-  packetsSpurious: number;
-  bytesSpurious: number;
-  /** Packets acknowledged after a later one, the spurious ones included. */
-  packetsReordered: number;
-  /** Largest distance, in packets, of a reordered packet. */
-  largestReordering: number;
-  probeTimeouts: number;
-  persistentCongestions: number;
-}
-
 /**
  * Probe timeouts back off no further than this, in microseconds: one small packet a second loads no
  * path, and a path that returns is noticed within a second. Departure from RFC 9002 §6.2.1.
@@ -100,78 +78,16 @@ const LOST_ROW_ROUNDS = 4;
 /** At least this long, in microseconds: jitter does not shrink with a short round trip. */
 const LOST_ROW_MIN_US = 200_000;
 
-/** Ranges of the previous acknowledgement to remember: as many as a frame carries. */
-const KNOWN_RANGES = ACK_RANGES_PER_FRAME;
-
 /** Rows of packets without ack-eliciting content kept in case the peer names them. */
 const SILENT_ROWS = 1_024;
 
 /** Least time between two `recovery-updated` events, in microseconds: fifty a second feed any chart. */
 const UPDATE_INTERVAL_US = 20_000;
 
-function emptyAckSample(): AckSample {
-  return {
-    nowUs: 0,
-    ackedBytes: 0,
-    lostBytes: 0,
-    priorBytesInFlight: 0,
-    bytesInFlight: 0,
-    hasRttSample: false,
-    latestRttUs: 0,
-    smoothedRttUs: 0,
-    rttVariationUs: 0,
-    minRttUs: 0,
-    totalDeliveredBytes: 0,
-    totalLostBytes: 0,
-    hasRateSample: false,
-    rateDeliveredBytes: 0,
-    rateIntervalUs: 0,
-    ratePriorDeliveredBytes: 0,
-    rateLostBytes: 0,
-    rateBytesInFlightAtSend: 0,
-    rateIsAppLimited: false,
-    largestAcked: -1,
-    nextPacketNumber: 0,
-    largestAckedSentAtUs: 0,
-    ecnCePackets: 0,
-  };
-}
-
-function emptyLossSample(): LossSample {
-  return {
-    nowUs: 0,
-    lostBytes: 0,
-    lostPackets: 0,
-    bytesInFlight: 0,
-    largestLost: -1,
-    largestLostSentAtUs: 0,
-    earliestLostSentAtUs: 0,
-    bytesInFlightAtSend: 0,
-    deliveredBytesAtSend: 0,
-    nextPacketNumber: 0,
-    smoothedRttUs: 0,
-    minRttUs: 0,
-    isPersistentCongestion: false,
-  };
-}
-
 /** Recovery, congestion control and pacing of one path in one packet number space. */
 export class Recovery {
   readonly rtt = new RttEstimator();
-  readonly statistics: RecoveryStatistics = {
-    packetsSent: 0,
-    bytesSent: 0,
-    packetsAcked: 0,
-    bytesAcked: 0,
-    packetsLost: 0,
-    bytesLost: 0,
-    packetsSpurious: 0,
-    bytesSpurious: 0,
-    packetsReordered: 0,
-    largestReordering: 0,
-    probeTimeouts: 0,
-    persistentCongestions: 0,
-  };
+  readonly statistics: RecoveryStatistics = emptyStatistics();
   private readonly controller: CongestionController;
   private readonly pacer: Pacer;
   private readonly rateCap: Pacer | undefined;
@@ -185,9 +101,7 @@ export class Recovery {
   /** Lowest packet whose fate is open; equals `packets.next` when there is none. */
   private lowestOutstanding = 0;
   private largestAckedNumber = -1;
-  /** Ranges of the acknowledgement processed last, to skip what it said already. */
-  private readonly knownRanges = new Float64Array(2 * KNOWN_RANGES);
-  private knownRangeCount = 0;
+  private readonly acked = new AckedRanges();
 
   /** When the earliest overtaken packet is lost by age, or `undefined`. RFC 9002 §6.1.2. */
   private lossTimeUs: number | undefined = undefined;
@@ -410,30 +324,11 @@ export class Recovery {
     this.spuriousBytes = 0;
 
     // The fate of each packet is told once; a range that the last ACK had already is skipped.
-    const known = this.knownRanges;
-    const knownCount = this.knownRangeCount;
-    let knownIndex = 0;
-    for (let index = 0; index < rangeCount; index++) {
-      const low = ranges[2 * index];
-      let high = ranges[2 * index + 1];
-      if (high < packets.lowest) break;
-      // Both lists descend: walk the known ones down to this range and process what they leave open.
-      while (high >= low) {
-        while (knownIndex < knownCount && known[2 * knownIndex] > high) knownIndex++;
-        const knownLow = knownIndex < knownCount ? known[2 * knownIndex] : -1;
-        const knownHigh = knownIndex < knownCount ? known[2 * knownIndex + 1] : -1;
-        if (knownHigh >= high) {
-          high = knownLow - 1;
-          continue;
-        }
-        const openLow = Math.max(low, knownHigh + 1);
-        this.handleAckedRun(openLow, high, nowUs, priorLargestAcked, handler);
-        high = openLow - 1;
-      }
+    const { acked } = this;
+    acked.handleAck(ranges, rangeCount, packets.lowest);
+    for (let run = 0; run < acked.openCount; run++) {
+      this.handleAckedRun(acked.openLows[run], acked.openHighs[run], nowUs, priorLargestAcked, handler);
     }
-    this.knownRangeCount = Math.min(rangeCount, KNOWN_RANGES);
-    for (let index = 0; index < 2 * this.knownRangeCount; index++) known[index] = ranges[index];
-
     if (largest > priorLargestAcked) this.largestAckedNumber = largest;
     const newest = this.newestAcked;
     if (newest >= 0) {
