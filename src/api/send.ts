@@ -1,7 +1,8 @@
 /** `send()`: push files, trees and streams to a peer. */
 import { GodwitError } from "../base/errors.ts";
 import type { ClientRequest } from "../transfer/client-session.ts";
-import type { PathRule, TransferOptions } from "../transfer/messages.ts";
+import type { PathRule } from "../transfer/path-rules.ts";
+import type { TransferOptions } from "../transfer/transfer-options.ts";
 import type { DialOptions } from "./options.ts";
 import { feedPipe, type ByteStream } from "./pipe.ts";
 import { runSession } from "./run-session.ts";

@@ -16,7 +16,7 @@ import { printable } from "../files/printable.ts";
 import type { ScanStart } from "../files/scan.ts";
 import { ChunkSupply } from "../transfer/chunk-supply.ts";
 import type { PushSource } from "../transfer/client-session.ts";
-import type { PathRule } from "../transfer/messages.ts";
+import type { PathRule } from "../transfer/path-rules.ts";
 import type { OfferFeed, OfferStep, SharedOffers } from "../transfer/offers.ts";
 import { ScannedOffers } from "../transfer/offers.ts";
 import { compileRules } from "../transfer/path-rules.ts";

@@ -13,7 +13,7 @@ import { chunkCount, chunkLength, HashForest } from "../files/hash-tree.ts";
 import type { FileBinding, JournaledFile } from "../files/journal.ts";
 import type { SafePath } from "../files/safe-path.ts";
 import type { DirectoryNode } from "./directory-tree.ts";
-import type { EntryMessage } from "./messages.ts";
+import type { EntryMessage } from "./entry-message.ts";
 
 /** A chunk whose bytes are coming in. */
 interface OpenChunk {

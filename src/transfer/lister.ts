@@ -1,6 +1,6 @@
 /** Answers a list request: the entries of a directory, or one entry, without contents. */
 import type { OfferFeed } from "./offers.ts";
-import type { MessageQueue } from "./messages.ts";
+import type { MessageQueue } from "./control-stream.ts";
 import { Tally } from "./tally.ts";
 
 /** Control bytes waiting before the listing pauses. */

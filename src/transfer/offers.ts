@@ -10,8 +10,8 @@ import { endScan, scanPage, startScan } from "../files/scan.ts";
 import { isSafeLinkTarget, parseSafePath } from "../files/safe-path.ts";
 import { printable } from "../files/printable.ts";
 import type { ChunkSupply, SourceFile } from "./chunk-supply.ts";
-import type { EntryMessage } from "./messages.ts";
-import { ID_BYTES } from "./messages.ts";
+import type { EntryMessage } from "./entry-message.ts";
+import { ID_BYTES } from "./message-fields.ts";
 
 /** An entry that is offered. */
 export interface Offer {

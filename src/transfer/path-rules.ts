@@ -7,7 +7,12 @@ import { GodwitError } from "../base/errors.ts";
 import { REQUEST_RULES, RULE_BYTES } from "../base/limits.ts";
 import { printable } from "../files/printable.ts";
 import type { EntryFilter } from "../files/scan.ts";
-import type { PathRule } from "./messages.ts";
+
+/** One include or exclude rule; the first that matches decides. */
+export interface PathRule {
+  readonly include: boolean;
+  readonly pattern: string;
+}
 
 /**
  * `*` matches within a name, `**` any number of whole names, `?` one character. A pattern with a slash before its end is

@@ -5,7 +5,7 @@
 import { concatBytes, toHex, writeUint32 } from "../base/bytes.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
 import { HASH_BYTES, type Hash } from "../files/hash-tree.ts";
-import type { OfferedKind } from "./messages.ts";
+import type { OfferedKind } from "./entry-message.ts";
 
 const KINDS: readonly OfferedKind[] = ["file", "directory", "symlink"];
 const LABEL = encodeUtf8("godwit receipt v1");

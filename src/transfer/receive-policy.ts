@@ -2,7 +2,8 @@
 import type { ErrorCode } from "../base/errors.ts";
 import type { EntryKind } from "../files/disk.ts";
 import { printable } from "../files/printable.ts";
-import type { EntryMessage, TransferOptions } from "./messages.ts";
+import type { EntryMessage } from "./entry-message.ts";
+import type { TransferOptions } from "./transfer-options.ts";
 
 /** What is at the final name already. */
 export interface Existing {

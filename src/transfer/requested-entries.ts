@@ -1,7 +1,7 @@
 /** What a peer may offer in answer to a pull: what was asked for, and nothing beside it. */
 import type { EntryFilter } from "../files/scan.ts";
 import { compileRules } from "./path-rules.ts";
-import type { PathRule } from "./messages.ts";
+import type { PathRule } from "./path-rules.ts";
 
 /**
  * Whether an offered entry is one of those requested. A path asked for arrives under its last name, `""`

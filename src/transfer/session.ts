@@ -18,7 +18,7 @@ import type { Hash } from "../files/hash-tree.ts";
 import type { ObjectPiece, ObjectSink, ObjectSource } from "../transport/objects.ts";
 import { ChunkSupply } from "./chunk-supply.ts";
 import type { ControlMessage } from "./messages.ts";
-import { MessageDecoder, MessageQueue } from "./messages.ts";
+import { MessageDecoder, MessageQueue } from "./control-stream.ts";
 import type { SharedOffers } from "./offers.ts";
 import type { Lister } from "./lister.ts";
 import type { ReceivingEngine } from "./receiving-engine.ts";

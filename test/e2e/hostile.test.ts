@@ -21,8 +21,10 @@ import { isLeftoverName, jobName, pathKey, stagingPath } from "../../src/files/s
 import { nodeCryptoProvider } from "../../src/node/crypto/provider.ts";
 import { loadBlake3 } from "../../src/node/hash.ts";
 import { loadIdentity } from "../../src/node/stores/identity.ts";
-import type { ControlMessage, EntryMessage, TransferOptions } from "../../src/transfer/messages.ts";
-import { DEFAULT_OPTIONS } from "../../src/transfer/messages.ts";
+import type { EntryMessage } from "../../src/transfer/entry-message.ts";
+import type { ControlMessage } from "../../src/transfer/messages.ts";
+import type { TransferOptions } from "../../src/transfer/transfer-options.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { HOSTILE_NAMES, HOSTILE_TARGETS, hostileNames } from "../support/hostile-names.ts";
 import { dialHostile, ENTRY, REQUEST, serveHostile, type HostilePeer } from "../support/hostile-peer.ts";
 import { Scene, type Ended, type Running } from "./godwit.ts";

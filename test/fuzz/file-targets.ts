@@ -7,13 +7,9 @@ import { chunkCount, HASH_BYTES } from "../../src/files/hash-tree.ts";
 import { emptyJournal, JournalDecoder, JournalEncoder } from "../../src/files/journal.ts";
 import { collisionKey, isSafeLinkTarget, parseSafePath } from "../../src/files/safe-path.ts";
 import type { ControlMessage } from "../../src/transfer/messages.ts";
-import {
-  DEFAULT_OPTIONS,
-  decodeMessage,
-  encodeMessage,
-  MessageDecoder,
-  NO_HASH,
-} from "../../src/transfer/messages.ts";
+import { MessageDecoder } from "../../src/transfer/control-stream.ts";
+import { decodeMessage, encodeMessage, NO_HASH } from "../../src/transfer/messages.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { compileRules } from "../../src/transfer/path-rules.ts";
 import { receiptMessage } from "../../src/transfer/receipt.ts";
 import { answered, seedText, textOf, type FuzzTarget } from "./pool.ts";

@@ -12,8 +12,11 @@ import { Host } from "../../src/node/host.ts";
 import { formatAddress } from "../../src/node/sockets/address-text.ts";
 import { openSocket } from "../../src/node/sockets/open.ts";
 import { temporaryIdentity } from "../../src/node/stores/identity.ts";
-import type { ControlMessage, EntryMessage, RequestMessage } from "../../src/transfer/messages.ts";
-import { DEFAULT_OPTIONS, TRANSFER_VERSION } from "../../src/transfer/messages.ts";
+import type { EntryMessage } from "../../src/transfer/entry-message.ts";
+import type { ControlMessage } from "../../src/transfer/messages.ts";
+import type { RequestMessage } from "../../src/transfer/request-message.ts";
+import { TRANSFER_VERSION } from "../../src/transfer/request-message.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { TransferSession } from "../../src/transfer/session.ts";
 import type { ObjectPiece } from "../../src/transport/objects.ts";
 

@@ -5,7 +5,7 @@ import { CHUNK_BYTES } from "../../src/base/limits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import type { DiskOperation } from "../../src/files/disk.ts";
 import { isLeftoverName } from "../../src/files/staging-name.ts";
-import { DEFAULT_OPTIONS } from "../../src/transfer/messages.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import type { SimDisk } from "../../src/sim/disk.ts";
 import type { ClientRequest } from "../../src/transfer/client-session.ts";
 import { differences, disk, outcomes, Pair, published, pull, push } from "./pair.ts";

@@ -11,7 +11,7 @@ import { isLeftoverName } from "../../src/files/staging-name.ts";
 import { SimDisk } from "../../src/sim/disk.ts";
 import type { ClientRequest } from "../../src/transfer/client-session.ts";
 import { ClientSession } from "../../src/transfer/client-session.ts";
-import { DEFAULT_OPTIONS } from "../../src/transfer/messages.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import type { ServePolicy } from "../../src/transfer/server-session.ts";
 import { ServerSession } from "../../src/transfer/server-session.ts";
 import type { SessionHost, TransferSession } from "../../src/transfer/session.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { CHUNK_BYTES } from "../../src/base/limits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import { DEFAULT_OPTIONS } from "../../src/transfer/messages.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { differences, disk, outcomes, Pair } from "./pair.ts";
 
 const random = new SeededRandom(4, "content");

@@ -3,13 +3,13 @@ import { describe, expect, test } from "vitest";
 import { CHUNK_BYTES } from "../../src/base/limits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import type { SimDisk } from "../../src/sim/disk.ts";
-import type { ControlMessage, EntryMessage, TransferOptions } from "../../src/transfer/messages.ts";
-import {
-  DEFAULT_OPTIONS,
-  encodeMessage,
-  MessageDecoder,
-  TRANSFER_VERSION,
-} from "../../src/transfer/messages.ts";
+import type { EntryMessage } from "../../src/transfer/entry-message.ts";
+import type { ControlMessage } from "../../src/transfer/messages.ts";
+import type { TransferOptions } from "../../src/transfer/transfer-options.ts";
+import { MessageDecoder } from "../../src/transfer/control-stream.ts";
+import { encodeMessage } from "../../src/transfer/messages.ts";
+import { TRANSFER_VERSION } from "../../src/transfer/request-message.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { ClientSession } from "../../src/transfer/client-session.ts";
 import { ServerSession } from "../../src/transfer/server-session.ts";
 import { differences, disk, hash, outcomes, Pair, pull, push } from "./pair.ts";

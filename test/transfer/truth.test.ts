@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { CHUNK_BYTES } from "../../src/base/limits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { isLeftoverName } from "../../src/files/staging-name.ts";
-import { DEFAULT_OPTIONS } from "../../src/transfer/messages.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { differences, disk, outcomes, Pair, push } from "./pair.ts";
 
 const random = new SeededRandom(8, "content");

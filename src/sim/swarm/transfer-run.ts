@@ -16,7 +16,7 @@ import { Endpoint } from "../../transport/endpoint.ts";
 import { KEY_LIMITS } from "../../transport/keys.ts";
 import { ClientSession } from "../../transfer/client-session.ts";
 import type { ClientRequest } from "../../transfer/client-session.ts";
-import { DEFAULT_OPTIONS } from "../../transfer/messages.ts";
+import { DEFAULT_OPTIONS } from "../../transfer/transfer-options.ts";
 import { ServerSession } from "../../transfer/server-session.ts";
 import { SessionBinding } from "../../transfer/session-binding.ts";
 import type { TransferSession } from "../../transfer/session.ts";
