@@ -12,14 +12,15 @@ import type {
   DiskOperation,
   DiskPath,
   DiskResult,
-  EntryFacts,
   ListedEntry,
   OperationOf,
 } from "../files/disk.ts";
 import { HEALTHY_DISK } from "./disk-faults.ts";
 import type { DiskFaults } from "./disk-faults.ts";
-import { DirectoryNode, FileNode, PAGE_BYTES, SpecialNode, SymlinkNode } from "./disk-node.ts";
-import type { DiskNode } from "./disk-node.ts";
+import { DirectoryNode, PAGE_BYTES } from "./disk-node.ts";
+import type { FileNode, SymlinkNode } from "./disk-node.ts";
+import { DiskTree, split } from "./disk-tree.ts";
+import type { Place } from "./disk-tree.ts";
 
 const OK = { ok: true } as const;
 
@@ -38,33 +39,23 @@ interface OpenFile {
   readonly isWritable: boolean;
 }
 
-interface Place {
-  readonly parent: DirectoryNode;
-  readonly name: string;
-  readonly node: DiskNode | undefined;
-}
-
 /** A file system with faults. */
-export class SimDisk {
+export class SimDisk extends DiskTree {
   /** What is wrong with it; may be changed at any time. */
   faults: DiskFaults = HEALTHY_DISK;
   /** Operations carried out, by kind: what `DiskCallFault.atCall` counts. */
   readonly calls: Partial<Record<DiskOperation["kind"], number>> = {};
   private readonly random: SeededRandom;
-  private readonly nowUs: () => number;
-  private readonly top: DirectoryNode;
   private readonly roots = new Map<number, DirectoryNode>();
   private readonly files = new Map<number, OpenFile>();
   private readonly listings = new Map<number, ListedEntry[]>();
   private readonly locks = new Set<FileNode>();
   private nextHandle = 1;
-  private nextId = 1;
 
   /** @param nowUs - Time for the files' dates, in microseconds since 1970. */
   constructor(seed: number, label: string, nowUs: () => number) {
+    super(nowUs);
     this.random = new SeededRandom(seed, `disk/${label}`);
-    this.nowUs = nowUs;
-    this.top = new DirectoryNode(this.nextId++, 0o755, nowUs());
   }
 
   /** Handles open now: a process that ends in order leaves none. */
@@ -74,8 +65,7 @@ export class SimDisk {
 
   /** Bytes of file data in use. */
   get usedBytes(): number {
-    const seen = new Set<FileNode>();
-    collectFiles(this.top, seen);
+    const seen = this.namedFiles();
     for (const { node } of this.files.values()) seen.add(node);
     let pages = 0;
     for (const node of seen) pages += node.pageCount;
@@ -104,71 +94,7 @@ export class SimDisk {
   /** The machine loses power: what was synced stays, and any subset of the rest. */
   cutPower(): void {
     this.killProcess();
-    this.top.cutPower(this.random);
-    const seen = new Map<FileNode, number>();
-    countLinks(this.top, seen);
-    for (const [node, links] of seen) node.links = links;
-  }
-
-  /** Makes a file with parents, durable at once: what was there before the story begins. */
-  plant(path: string, content: Uint8Array, mode = 0o644): void {
-    const components = split(path);
-    const parent = this.makeDirectories(components.slice(0, -1));
-    const node = new FileNode(this.nextId++, mode, this.nowUs());
-    node.write(0, content);
-    node.sync(true);
-    this.enter(parent, components[components.length - 1], node);
-    parent.sync();
-  }
-
-  /** Makes a directory with parents, durable at once. */
-  plantDirectory(path: string): void {
-    this.makeDirectories(split(path));
-  }
-
-  /** Makes a symbolic link or (no target) a FIFO, durable at once. */
-  plantSpecial(path: string, target?: string): void {
-    const components = split(path);
-    const parent = this.makeDirectories(components.slice(0, -1));
-    const id = this.nextId++;
-    const node =
-      target === undefined ? new SpecialNode(id, this.nowUs()) : new SymlinkNode(id, target, this.nowUs());
-    this.enter(parent, components[components.length - 1], node);
-    parent.sync();
-  }
-
-  /** Every file by path with its bytes, as the running system sees it. */
-  tree(): Map<string, Uint8Array> {
-    const out = new Map<string, Uint8Array>();
-    walk(this.top, "", (path, node) => void (node.kind === "file" && out.set(path, node.content())), false);
-    return out;
-  }
-
-  /** Every file that a power cut now would leave for certain, with the bytes it would have. */
-  durableTree(): Map<string, Uint8Array> {
-    const out = new Map<string, Uint8Array>();
-    walk(
-      this.top,
-      "",
-      (path, node) => void (node.kind === "file" && out.set(path, node.durableContent())),
-      true,
-    );
-    return out;
-  }
-
-  /** What a power cut now would leave for certain of every file that has a name, by identity. */
-  durableContents(): Map<string, Uint8Array> {
-    const seen = new Set<FileNode>();
-    collectFiles(this.top, seen);
-    return new Map([...seen].map((node) => [`sim:${node.id}`, node.durableContent()]));
-  }
-
-  /** Changes a file in place behind everybody's back: what another program does to a source. */
-  scribble(path: string, offset: number, bytes: Uint8Array): void {
-    const node = this.find(this.top, split(path));
-    assert(node?.kind === "file", `${path} is a file`);
-    node.write(offset, bytes);
-    this.touch(node);
+    this.losePower(this.random);
   }
 
   private failCall(operation: DiskOperation, errno: string): DiskFailure {
@@ -188,9 +114,9 @@ export class SimDisk {
         assert(this.roots.delete(operation.root), "root is open");
         return OK;
       case "make-directory":
-        return this.make(operation, () => new DirectoryNode(this.nextId++, operation.mode, this.nowUs()));
+        return this.make(operation, () => this.newDirectory(operation.mode));
       case "make-symlink":
-        return this.make(operation, () => new SymlinkNode(this.nextId++, operation.target, this.nowUs()));
+        return this.make(operation, () => this.newSymlink(operation.target));
       case "remove-directory":
         return this.removeDirectory(operation);
       case "open-source":
@@ -215,9 +141,13 @@ export class SimDisk {
         this.files.delete(operation.file);
         return OK;
       case "set-file-facts":
-        return this.setFacts(this.file(operation.file).node, operation);
+        this.setFacts(this.file(operation.file).node, operation);
+        return OK;
       case "set-directory-facts":
-        return this.withDirectory(operation, (node) => this.setFacts(node, operation));
+        return this.withDirectory(operation, (node) => {
+          this.setFacts(node, operation);
+          return OK;
+        });
       case "sync-directory":
         return this.withDirectory(operation, (node) => {
           node.sync();
@@ -301,7 +231,7 @@ export class SimDisk {
     const place = this.place(operation);
     if ("errno" in place) return place;
     if (place.node !== undefined) return fail("EEXIST");
-    const node = new FileNode(this.nextId++, 0o600, this.nowUs());
+    const node = this.newFile(0o600);
     this.enter(place.parent, place.name, node);
     return { ok: true, file: this.open(node, true) };
   }
@@ -414,7 +344,7 @@ export class SimDisk {
     if ("errno" in place) return place;
     let { node } = place;
     if (node === undefined) {
-      node = new FileNode(this.nextId++, 0o600, this.nowUs());
+      node = this.newFile(0o600);
       this.enter(place.parent, place.name, node);
     }
     if (node.kind !== "file") return fail("ELOOP");
@@ -446,15 +376,6 @@ export class SimDisk {
     if (place.node === undefined) return fail("ENOENT");
     if (place.node.kind !== "directory") return fail("ENOTDIR");
     return action(place.node);
-  }
-
-  private setFacts(
-    node: FileNode | DirectoryNode,
-    { mode, modifiedAtUs }: { readonly mode: number | undefined; readonly modifiedAtUs: number | undefined },
-  ): DiskResult {
-    node.facts = { mode: mode ?? node.facts.mode, modifiedAtUs: modifiedAtUs ?? node.facts.modifiedAtUs };
-    if (node.kind === "file") node.changedAtUs = this.nowUs();
-    return OK;
   }
 
   /** How many of `length` bytes at `offset` there is room for. */
@@ -489,11 +410,6 @@ export class SimDisk {
     return file;
   }
 
-  private touch(node: FileNode): void {
-    node.facts = { ...node.facts, modifiedAtUs: this.nowUs() };
-    node.changedAtUs = this.nowUs();
-  }
-
   /** Where a path below a root leads; no component may be a link. */
   private place(operation: { readonly root: number; readonly path: DiskPath }): Place | DiskFailure {
     const { path } = operation;
@@ -515,59 +431,6 @@ export class SimDisk {
     const name = path[path.length - 1];
     return { parent, name, node: parent.entries.get(name) };
   }
-
-  private enter(parent: DirectoryNode, name: string, node: DiskNode): void {
-    if (node.kind === "file") node.links += 1;
-    DirectoryNode.change({ effects: [{ directory: parent, name, node }] });
-  }
-
-  private leave({ parent, name, node }: Place): void {
-    if (node?.kind === "file") this.dropName(node);
-    DirectoryNode.change({ effects: [{ directory: parent, name, node: undefined }] });
-  }
-
-  private dropName(node: FileNode): void {
-    node.links -= 1;
-    node.changedAtUs = this.nowUs();
-  }
-
-  private find(from: DirectoryNode, components: readonly string[]): DiskNode | undefined {
-    let node: DiskNode | undefined = from;
-    for (const name of components) {
-      if (node?.kind !== "directory") return undefined;
-      node = node.entries.get(name);
-    }
-    return node;
-  }
-
-  private makeDirectories(components: readonly string[]): DirectoryNode {
-    let parent = this.top;
-    for (const name of components) {
-      const next = parent.entries.get(name);
-      if (next === undefined) {
-        const made = new DirectoryNode(this.nextId++, 0o755, this.nowUs());
-        this.enter(parent, name, made);
-        parent.sync();
-        parent = made;
-      } else {
-        assert(next.kind === "directory", `${name} is a directory`);
-        parent = next;
-      }
-    }
-    return parent;
-  }
-
-  private factsOf(node: DiskNode): EntryFacts {
-    return {
-      kind: node.kind,
-      sizeBytes: node.kind === "file" ? node.sizeBytes : 0,
-      mode: node.facts.mode,
-      modifiedAtUs: node.facts.modifiedAtUs,
-      changedAtUs: node.kind === "file" ? node.changedAtUs : node.facts.modifiedAtUs,
-      identity: `sim:${node.id}`,
-      links: node.kind === "file" ? node.links : 1,
-    };
-  }
 }
 
 function isWithin(directory: DirectoryNode, above: DirectoryNode): boolean {
@@ -578,35 +441,6 @@ function isWithin(directory: DirectoryNode, above: DirectoryNode): boolean {
   return false;
 }
 
-function split(path: string): string[] {
-  return path.split("/").filter((part) => part !== "" && part !== ".");
-}
-
 function listing(node: DirectoryNode): ListedEntry[] {
   return [...node.entries].map(([name, entry]) => ({ name, isExactName: true, kind: entry.kind }));
-}
-
-function walk(
-  directory: DirectoryNode,
-  prefix: string,
-  visit: (path: string, node: DiskNode) => void,
-  isDurable: boolean,
-): void {
-  for (const [name, node] of isDurable ? directory.durableEntries : directory.entries) {
-    visit(`${prefix}/${name}`, node);
-    if (node.kind === "directory") walk(node, `${prefix}/${name}`, visit, isDurable);
-  }
-}
-
-function collectFiles(directory: DirectoryNode, into: Set<FileNode>): void {
-  walk(directory, "", (_path, node) => void (node.kind === "file" && into.add(node)), false);
-}
-
-function countLinks(directory: DirectoryNode, into: Map<FileNode, number>): void {
-  walk(
-    directory,
-    "",
-    (_path, node) => void (node.kind === "file" && into.set(node, (into.get(node) ?? 0) + 1)),
-    false,
-  );
 }
