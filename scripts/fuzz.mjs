@@ -1,4 +1,4 @@
-// npm run fuzz -- TARGET [--seconds N] [--seed N]: see test/fuzz/fuzz.test.ts.
+// npm run fuzz -- TARGET|all|A,B,... [--seconds N each] [--seed N]: see test/fuzz/fuzz.test.ts.
 import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
 
@@ -7,7 +7,7 @@ const { positionals, values } = parseArgs({
   options: { seconds: { type: "string", default: "30" }, seed: { type: "string", default: "1" } },
 });
 if (positionals.length !== 1 || !(Number(values.seconds) > 0)) {
-  console.error("usage: npm run fuzz -- TARGET [--seconds N] (targets: test/fuzz/targets.ts) [--seed N]");
+  console.error("usage: npm run fuzz -- TARGET|all [--seconds N] (targets: test/fuzz/targets.ts) [--seed N]");
   process.exit(2);
 }
 const result = spawnSync("npx", ["vitest", "run", "test/fuzz/fuzz.test.ts"], {
