@@ -51,3 +51,11 @@ function isSame(entry: EntryMessage, existing: Existing): boolean {
     Math.abs(entry.modifiedAtUs - existing.modifiedAtUs) < SAME_TIME_US
   );
 }
+
+/** Times before 1970 and beyond what numbers hold become the nearest that every file system can hold. */
+export function clampTime(timeUs: number | undefined): number | undefined {
+  return timeUs === undefined ? undefined : Math.max(0, Math.min(timeUs, TIME_MAX_US));
+}
+
+/** 2106-02-07, the last second of 32 bits without a sign: the earliest end among file systems in use. */
+const TIME_MAX_US = 4_294_967_295_000_000;
