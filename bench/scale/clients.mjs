@@ -3,13 +3,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { send } from "../../dist/index.js";
 
-const STAGGER_MS = 60;
-
 async function sendAll({ numbers, port, source, homes }) {
   const results = await Promise.all(
     numbers.map(async (number) => {
-      // The server lets twenty new connections a second in from one address.
-      await new Promise((done) => setTimeout(done, number * STAGGER_MS));
       const started = Date.now();
       let firstMs;
       const transfer = send(source, {

@@ -24,6 +24,15 @@ export const INITIATIONS_PER_SECOND = 20;
 /** Handshake initiations per source address: burst. */
 export const INITIATIONS_BURST = 5;
 
+/**
+ * Handshake initiations per source address that showed a cookie: sustained rate per second. A handshake
+ * costs the responder about a millisecond, so that one host takes a fifth of a core at most.
+ */
+export const VALIDATED_INITIATIONS_PER_SECOND = 200;
+
+/** The same: burst. Everybody behind one address may come at once, as many as a process serves. */
+export const VALIDATED_INITIATIONS_BURST = 200;
+
 /** Bytes sent to an unvalidated address per byte received from it. RFC 9000 §8.1. */
 export const AMPLIFICATION_FACTOR = 3;
 

@@ -83,7 +83,7 @@ describe("cookies", () => {
 
 describe("source limits", () => {
   test("five at once, then twenty a second", () => {
-    const limiter = new SourceLimiter();
+    const limiter = new SourceLimiter(20, 5);
     const taken = (nowUs: number): number => {
       let count = 0;
       while (limiter.take(v4(1), 0, nowUs)) count++;
@@ -96,7 +96,7 @@ describe("source limits", () => {
   });
 
   test("other sources have their own; ports of one host and one /64 share", () => {
-    const limiter = new SourceLimiter();
+    const limiter = new SourceLimiter(20, 5);
     const v6 = (network: number, host: number): Int32Array => Int32Array.of(network, 1, 0, host, 9, 0);
     for (let i = 0; i < 5; i++) {
       expect(limiter.take(v4(1, 1_000 + i), 0, 0)).toBe(true);
@@ -109,7 +109,7 @@ describe("source limits", () => {
   });
 
   test("a flood of addresses does not grow memory, and keeps the ones in use", () => {
-    const limiter = new SourceLimiter();
+    const limiter = new SourceLimiter(20, 5);
     while (limiter.take(v4(1), 0, 0));
     for (let i = 0; i < 10_000; i++) {
       limiter.take(Int32Array.of(i, i, 0, 0, 0, 0), 0, 0);
@@ -184,18 +184,23 @@ describe("the door", () => {
     expect(door.isAddressValidated).toBe(false);
   });
 
-  test("cookies do not lift the limit of a source that really is there", () => {
+  test("cookies raise the limit of a source that really is there to 200, they do not lift it", () => {
     const door = new HandshakeDoor<string>(crypto, 0);
-    let admitted = 0;
-    for (let i = 0; i < 100; i++) {
-      let verdict = door.handleDatagram(init(i), v4(1), 0, 0);
-      if (verdict === DOOR.answer) {
-        const { token } = decodeLongPacket(door.answer, 0, door.answer.length);
-        verdict = door.handleDatagram(init(i, { token }), v4(1), 0, 0);
+    const admittedAt = (nowUs: number, firstId: number): number => {
+      let admitted = 0;
+      for (let i = firstId; i < firstId + 400; i++) {
+        let verdict = door.handleDatagram(init(i), v4(1), 0, nowUs);
+        if (verdict === DOOR.answer) {
+          const { token } = decodeLongPacket(door.answer, 0, door.answer.length);
+          verdict = door.handleDatagram(init(i, { token }), v4(1), 0, nowUs);
+        }
+        if (verdict === DOOR.admit) admitted++;
       }
-      if (verdict === DOOR.admit) admitted++;
-    }
-    expect(admitted).toBe(10);
+      return admitted;
+    };
+    // 5 without a cookie and 200 with one; 100 ms later 2 and 20 more.
+    expect(admittedAt(0, 0)).toBe(205);
+    expect(admittedAt(100_000, 400)).toBe(22);
   });
 
   test("from 64 handshakes in progress on everybody needs a cookie, from 1024 on nobody comes in", () => {

@@ -12,7 +12,11 @@ import {
   HALF_OPEN_BEFORE_COOKIES,
   HALF_OPEN_MAX,
   HANDSHAKE_DEADLINE_US,
+  INITIATIONS_BURST,
+  INITIATIONS_PER_SECOND,
   MIN_DATAGRAM_BYTES,
+  VALIDATED_INITIATIONS_BURST,
+  VALIDATED_INITIATIONS_PER_SECOND,
 } from "../../base/limits.ts";
 import { addressBytes } from "../../wire/address.ts";
 import {
@@ -71,8 +75,12 @@ export class HandshakeDoor<T> {
 
   private readonly versions: readonly number[];
   private readonly cookies: CookieJar;
-  private readonly strangers = new SourceLimiter();
-  private readonly validated = new SourceLimiter();
+  private readonly strangers = new SourceLimiter(INITIATIONS_PER_SECOND, INITIATIONS_BURST);
+  private readonly validated = new SourceLimiter(
+    VALIDATED_INITIATIONS_PER_SECOND,
+    VALIDATED_INITIATIONS_BURST,
+  );
+  private readonly pairing = new SourceLimiter(INITIATIONS_PER_SECOND, INITIATIONS_BURST);
   private readonly inProgress = new Map<string, T>();
   /** Handshakes that ended, and until when late copies of their INIT are dropped, oldest first. */
   private readonly ended = new Map<string, number>();
@@ -151,11 +159,11 @@ export class HandshakeDoor<T> {
     return DOOR.admit;
   }
 
-  /** PAIRING §5: a PAIR costs curve arithmetic and state, so it always needs a cookie. */
+  /** PAIRING §5: a PAIR costs curve arithmetic and state: it always needs a cookie, and nobody needs many. */
   private judgePair(packet: LongPacket, addresses: Int32Array, addressIndex: number, nowUs: number): number {
     const { cookies } = this;
     if (cookies.isValid(packet.token, addresses, addressIndex, packet, nowUs))
-      return this.validated.take(addresses, addressIndex, nowUs) ? DOOR.pair : DOOR.drop;
+      return this.pairing.take(addresses, addressIndex, nowUs) ? DOOR.pair : DOOR.drop;
     this.answer = retryFor(packet, cookies.issue(addresses, addressIndex, packet, nowUs));
     this.statistics.retriesSent++;
     return DOOR.answer;

@@ -1,5 +1,5 @@
 /** How often a source address may begin a handshake: a token bucket each, for a bounded number of them. */
-import { INITIATIONS_BURST, INITIATIONS_PER_SECOND, INITIATION_SOURCES } from "../../base/limits.ts";
+import { INITIATION_SOURCES } from "../../base/limits.ts";
 import { ADDRESS_WORDS, isIpv4Address } from "../../wire/address.ts";
 
 interface Bucket {
@@ -10,6 +10,14 @@ interface Bucket {
 /** Token buckets by source: an IPv4 address, or an IPv6 /64, which is what one host can use freely. */
 export class SourceLimiter {
   private readonly buckets = new Map<string, Bucket>();
+  private readonly perSecond: number;
+  private readonly burst: number;
+
+  /** @param perSecond - Tokens a source gains per second. @param burst - Most tokens it can have. */
+  constructor(perSecond: number, burst: number) {
+    this.perSecond = perSecond;
+    this.burst = burst;
+  }
 
   /** Sources remembered. */
   get size(): number {
@@ -25,12 +33,12 @@ export class SourceLimiter {
     let bucket = this.buckets.get(source);
     if (bucket === undefined) {
       if (this.buckets.size >= INITIATION_SOURCES) this.forgetOldest();
-      bucket = { tokens: INITIATIONS_BURST, filledAtUs: nowUs };
+      bucket = { tokens: this.burst, filledAtUs: nowUs };
     } else {
       // Behind the others again: the map keeps the order of insertion, so its first is the least recently used.
       this.buckets.delete(source);
-      const gained = ((nowUs - bucket.filledAtUs) * INITIATIONS_PER_SECOND) / 1_000_000;
-      bucket.tokens = Math.min(INITIATIONS_BURST, bucket.tokens + gained);
+      const gained = ((nowUs - bucket.filledAtUs) * this.perSecond) / 1_000_000;
+      bucket.tokens = Math.min(this.burst, bucket.tokens + gained);
       bucket.filledAtUs = nowUs;
     }
     this.buckets.set(source, bucket);
