@@ -31,6 +31,7 @@ import type { ConnectionStatistics } from "./connection-statistics.ts";
 import { LimitClock } from "./connection-statistics.ts";
 import { ControlQueue } from "./control-queue.ts";
 import type { CryptoProvider } from "./crypto.ts";
+import { DatagramSize } from "./datagram-size.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { ReceiveWindow, SendCredit } from "./flow-control.ts";
 import type { HandshakeResult } from "./handshake/configuration.ts";
@@ -459,7 +460,7 @@ export class Connection {
       sender.poll(batch, nowUs);
       session.keys.seal(batch, first, batch.count);
     });
-    if (batch.count === before && batch.hasRoom(session.mtu.datagramBytes)) this.isTouched = false;
+    if (batch.count === before && batch.hasRoom(session.datagramSize.bytes)) this.isTouched = false;
   }
 
   /** When `handleTimeout` and `pollTransmit` shall be called next, or `undefined` for never. */
@@ -574,6 +575,7 @@ export class Connection {
       tracker: new AckTracker(config.maxAckDelayUs),
       recovery,
       mtu: new MtuDiscovery(config.datagramBytes, datagramLimit),
+      datagramSize: new DatagramSize(Math.min(config.datagramBytes, datagramLimit)),
       sentFrames: new SentFrames(),
       streams,
       window,

@@ -291,11 +291,18 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     this.session.sentFrames.acked(packetNumber, this);
   }
 
-  /** Tells everybody the size of full datagrams after it changed. */
+  /** Tells everybody what the path carries after that changed. */
   handleDatagramSize(reason: "probe" | "black-hole" | "start"): void {
-    const { recovery, mtu, events } = this.session;
-    recovery.setDatagramBytes(mtu.datagramBytes);
+    const { mtu, events } = this.session;
+    this.chooseDatagramSize();
     events.add({ type: "path-mtu-changed", datagramBytes: mtu.datagramBytes, reason });
+  }
+
+  /** Fits the size of full datagrams to the rate of the path. */
+  chooseDatagramSize(): void {
+    const { recovery, mtu, datagramSize } = this.session;
+    if (datagramSize.choose(mtu.datagramBytes, recovery.deliveryRateBytesPerSecond, recovery.minRttUs))
+      recovery.setDatagramBytes(datagramSize.bytes);
   }
 
   // What these packets carried.

@@ -55,7 +55,7 @@ export class PacketSender {
 
   /** Size of full datagrams. */
   private get datagramBytes(): number {
-    return this.session.mtu.datagramBytes;
+    return this.session.datagramSize.bytes;
   }
 
   /** Payload bytes sent again. */
@@ -86,7 +86,7 @@ export class PacketSender {
     }
     this.sendPathFrames(batch, nowUs);
     this.probes += session.recovery.takeProbeCount();
-    this.adaptAckFrequency(nowUs);
+    this.adaptToRate(nowUs);
     let isAppLimited = false;
     let limit: SendLimit | undefined;
     while (batch.hasRoom(this.datagramBytes)) {
@@ -275,12 +275,13 @@ export class PacketSender {
     this.finish(0, session.paths.current, 0, nowUs, false);
   }
 
-  /** Asks the peer for fewer or more ACKs as the rate changes; at most once a round trip. */
-  private adaptAckFrequency(nowUs: number): void {
+  /** Fits the size of datagrams and the number of ACKs to the rate; at most once a round trip. */
+  private adaptToRate(nowUs: number): void {
     const { recovery, control } = this.session;
     // A pause says nothing about the rate.
     if (recovery.bytesInFlight === 0 || nowUs - this.askedAtUs < recovery.smoothedRttUs) return;
     this.askedAtUs = nowUs;
+    this.receiver.chooseDatagramSize();
     const packetsPerRound = recovery.bytesInFlight / this.datagramBytes;
     const wanted = Math.min(
       ACK_THRESHOLD_MAX,

@@ -11,6 +11,7 @@ import type { LocalConnectionIds, RemoteConnectionIds } from "./connection-ids.t
 import type { LimitClock } from "./connection-statistics.ts";
 import type { ControlQueue } from "./control-queue.ts";
 import type { ReceiveWindow, SendCredit } from "./flow-control.ts";
+import type { DatagramSize } from "./datagram-size.ts";
 import type { PacketKeys } from "./keys.ts";
 import type { Liveness } from "./liveness.ts";
 import type { MtuDiscovery } from "./mtu-discovery.ts";
@@ -31,6 +32,7 @@ export interface Session {
   readonly tracker: AckTracker;
   readonly recovery: Recovery;
   readonly mtu: MtuDiscovery;
+  readonly datagramSize: DatagramSize;
   readonly sentFrames: SentFrames;
   readonly streams: Streams;
   readonly window: ReceiveWindow;

@@ -159,6 +159,13 @@ export class Recovery {
     return this.controller.bandwidthBytesPerSecond;
   }
 
+  /** What the path delivers, in bytes per second: the controller's estimate, or a window each round trip; `Infinity` before the first sample. */
+  get deliveryRateBytesPerSecond(): number {
+    const { controller, rtt } = this;
+    if (controller.bandwidthBytesPerSecond > 0) return controller.bandwidthBytesPerSecond;
+    return rtt.hasSample ? (controller.congestionWindowBytes * 1e6) / rtt.smoothedUs : Infinity;
+  }
+
   /** Name and state of the controller, for people and qlog. */
   get controllerName(): string {
     return this.controller.name;
