@@ -52,6 +52,7 @@ export async function runSession(
       peerFingerprint: fingerprint,
       peerAddress: target.address,
       umask: process.umask(),
+      patienceUs: options.patienceUs,
       receipts: receiptHost(dialled.identity, dialled.crypto, options.receipt === true),
     },
     request,

@@ -354,6 +354,7 @@ class Fleet {
         peerFingerprint: fingerprint,
         peerAddress: lane.target.address,
         umask: process.umask(),
+        patienceUs: options.patienceUs,
         receipts: receiptHost(dialler.identity, dialler.crypto, options.receipt === true),
       },
       monotonicNowUs(),

@@ -247,6 +247,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
         peerFingerprint: fingerprint,
         peerAddress: peer.address,
         umask: process.umask(),
+        patienceUs: options.patienceUs,
         beforeReceiving: (job, proceed) => {
           const earlier = attempts.get(job);
           attempts.set(job, {

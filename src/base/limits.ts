@@ -111,6 +111,18 @@ export const CLASSIC_FILE_BYTES = 16 * 1024 * 1024 * 1024;
 /** Silence after which a connection is given up, in microseconds. */
 export const IDLE_TIMEOUT_US = 60_000_000;
 
+/** Time without progress after which a transfer is given up although its peer answers, in microseconds. */
+export const SESSION_PATIENCE_US = 60_000_000;
+
+/**
+ * How long a side of a transfer may be busy by itself without progress, in microseconds: 12 hours, in
+ * which a disk of 8 TB is read once at 200 MB/s.
+ */
+export const WORKING_MAX_US = 43_200_000_000;
+
+/** How long a peer that asks for no transfer may stay, in microseconds: an hour of heartbeats. */
+export const REQUEST_WAIT_US = 3_600_000_000;
+
 /** How long the state of an interrupted transfer is kept, in seconds. */
 export const RESUME_STATE_SECONDS = 7 * 24 * 3_600;
 

@@ -105,6 +105,8 @@ export type ControlMessage =
     }
   /** Bytes the receiver has verified so far, those of earlier runs included. For showing only. */
   | { readonly type: "progress"; readonly verifiedBytes: number; readonly unwrittenBytes: number }
+  /** This side is busy by itself, with a disk or a pipe: it is still there, and will go on. */
+  | { readonly type: "working" }
   /** The sender's answer to `result`: nothing more will come. */
   | { readonly type: "finished" }
   /** The answering side does not do what was requested. Last message of its side. */
@@ -131,6 +133,7 @@ const TYPE_CODES = {
   progress: 15,
   "zero-chunks": 16,
   receipt: 17,
+  working: 18,
 } as const satisfies Record<ControlMessage["type"], number>;
 
 const ACCEPT_MODES: readonly AcceptMode[] = ["data", "hashes"];
@@ -202,6 +205,7 @@ function writeBody(writer: ByteWriter, message: ControlMessage): void {
       writer.varint(message.flushedAtMs).raw(message.signature);
       return;
     case "finished":
+    case "working":
       return;
     case "rejected":
       writer.varint(ERRORS[message.code].wire);
@@ -314,6 +318,8 @@ function readBody(reader: ByteReader): ControlMessage {
       };
     case TYPE_CODES.finished:
       return { type: "finished" };
+    case TYPE_CODES.working:
+      return { type: "working" };
     case TYPE_CODES.rejected:
       return { type: "rejected", code: readCode(reader), text: readPeerText(reader) };
     default:

@@ -46,6 +46,7 @@ export class Sender {
   private offeredBytes = 0;
   private offeredDirectories = 0;
   private offeredLinks = 0;
+  private isWaitingForFeed = false;
   private isPumping = false;
   private isStopped = false;
   /** Bytes that the receiver says it has verified. */
@@ -64,6 +65,16 @@ export class Sender {
   /** What is to be sent next. */
   get pieces(): PieceQueue {
     return this.reader.pieces;
+  }
+
+  /** Whether the disk, a pipe or the scan has to go on, and not the receiver. */
+  get isBusy(): boolean {
+    return this.reader.isReading || this.isWaitingForFeed;
+  }
+
+  /** Whether memory that other lanes hold is missing. */
+  get isStarved(): boolean {
+    return this.reader.isStarved;
   }
 
   /** Bytes of the files offered so far; the whole when `isListComplete`. */
@@ -151,6 +162,7 @@ export class Sender {
       messages.sizeBytes < CONTROL_AHEAD_BYTES
     ) {
       const step = feed.next();
+      this.isWaitingForFeed = step.type === "wait";
       if (step.type === "wait") return;
       if (step.type === "end") this.endOffers();
       else if (step.type === "skipped") {

@@ -1,6 +1,7 @@
 /** The end of a transfer that answers a request, within what its policy allows. */
 import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
+import { REQUEST_WAIT_US } from "../base/limits.ts";
 import { destinationErrorCode, errnoText } from "../files/disk-errors.ts";
 import type { RootHandle } from "../files/disk.ts";
 import type { SafePath } from "../files/safe-path.ts";
@@ -37,10 +38,13 @@ export class ServerSession extends TransferSession {
   private readonly policy: ServePolicy;
   private request: RequestMessage | undefined;
   private readonly early: ControlMessage[] = [];
+  /** The host ends an earlier attempt first. */
+  private isGivingWay = false;
 
   constructor(host: SessionHost, policy: ServePolicy) {
     super(host);
     this.policy = policy;
+    if (host.patienceUs !== 0) this.patience.setPatience(REQUEST_WAIT_US);
   }
 
   protected handleMessage(message: ControlMessage): void {
@@ -55,6 +59,7 @@ export class ServerSession extends TransferSession {
   private handleRequest(request: RequestMessage): void {
     if (this.request !== undefined) throw new GodwitError("PROTOCOL_VIOLATION", "the peer sent two requests");
     this.request = request;
+    this.patience.setPatience(this.host.patienceUs);
     const { host, policy } = this;
     const isPush = request.mode === "push";
     this.events.add({
@@ -112,6 +117,7 @@ export class ServerSession extends TransferSession {
     const { host, runner, messages, events } = this;
     const job = jobName(host.hash, host.peerKey, request.transferId);
     const proceed = (): void => {
+      this.isGivingWay = false;
       if (this.outcome !== undefined) return;
       this.guard(() => {
         this.receiver = new Receiver({
@@ -130,7 +136,20 @@ export class ServerSession extends TransferSession {
       });
     };
     if (host.beforeReceiving === undefined) proceed();
-    else host.beforeReceiving(job, proceed);
+    else {
+      this.isGivingWay = true;
+      host.beforeReceiving(job, proceed);
+    }
+  }
+
+  protected override get isBusy(): boolean {
+    return this.isGivingWay || super.isBusy;
+  }
+
+  protected override stallText(seconds: number): string {
+    return this.request === undefined
+      ? "no transfer was asked for in an hour; dial again"
+      : super.stallText(seconds);
   }
 
   /** RECEIPTS §3: what is durable now, signed. Nothing durable, nothing to sign. */

@@ -23,6 +23,7 @@ export class SessionBinding {
   private isAttached = false;
   private isClosing = false;
   private closeAtUs: number | undefined;
+  private ackedControlBytes = 0;
 
   /** @param opensStream - Whether this side begins (the one that dialled). */
   constructor(connection: Connection, session: TransferSession, opensStream: boolean) {
@@ -74,7 +75,12 @@ export class SessionBinding {
         session.handleControlBytes(bytes, nowUs);
       }
     }
-    session.pump();
+    session.pump(nowUs);
+    if (this.stream !== undefined) {
+      const ackedBytes = connection.acknowledgedStreamBytes(this.stream);
+      if (ackedBytes > this.ackedControlBytes) session.handleControlAcked();
+      this.ackedControlBytes = Math.max(this.ackedControlBytes, ackedBytes);
+    }
     const dueUs = session.nextTimeoutUs();
     if (dueUs !== undefined && dueUs <= nowUs) session.handleTimeout(nowUs);
     const consumed = session.takeConsumedBytes();
@@ -97,14 +103,16 @@ export class SessionBinding {
   private endIfOver(nowUs: number): void {
     const { connection, session, stream } = this;
     const { outcome } = session;
-    if (outcome === undefined || connection.state !== "established" || session.hasControlBytes) return;
+    if (outcome === undefined || connection.state !== "established") return;
+    this.closeAtUs ??= nowUs + LINGER_US;
+    // Last words that a mute peer does not read are not waited for without end.
+    if (session.hasControlBytes && nowUs < this.closeAtUs) return;
     if (!this.isClosing) {
       this.isClosing = true;
-      this.closeAtUs = nowUs + LINGER_US;
       if (stream !== undefined) connection.writeStream(stream, new Uint8Array(0), true);
     }
     const isSaid = stream === undefined || connection.isStreamDelivered(stream);
-    if (!isSaid && nowUs < (this.closeAtUs ?? nowUs)) return;
+    if (!isSaid && nowUs < this.closeAtUs) return;
     connection.close(closeCode(outcome.code), outcome.code === undefined ? "" : outcome.text, nowUs);
   }
 }

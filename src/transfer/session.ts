@@ -8,7 +8,7 @@
  */
 import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
-import { CONTROL_BACKLOG_BYTES, EARLY_CONTROL_BYTES } from "../base/limits.ts";
+import { CONTROL_BACKLOG_BYTES, EARLY_CONTROL_BYTES, SESSION_PATIENCE_US } from "../base/limits.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { EventQueue } from "../events/queue.ts";
 import type { DiskRequest, DiskResult, RootHandle } from "../files/disk.ts";
@@ -23,6 +23,7 @@ import type { SharedOffers } from "./offers.ts";
 import type { Lister } from "./lister.ts";
 import type { ReceivingEngine } from "./receiving-engine.ts";
 import type { ReceiptHost } from "./receipt.ts";
+import { Patience } from "./patience.ts";
 import type { Sender } from "./sender.ts";
 import type { TransferOutcome } from "./tally.ts";
 import { Tally } from "./tally.ts";
@@ -58,6 +59,8 @@ export interface SessionHost {
   readonly beforeReceiving?: (job: string, proceed: () => void) => void;
   /** Gives or checks receipts for pushes; without it there are none. */
   readonly receipts?: ReceiptHost | undefined;
+  /** Time without progress after which a peer that answers is given up, in microseconds; 0 for never. Default 60 s. */
+  readonly patienceUs?: number | undefined;
   /** Memory for sending; 32 MiB unless given. */
   readonly supplyBytes?: number;
   /** For a push that is one of several: what they share. Its owner runs its disk operations. */
@@ -74,6 +77,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   protected sender: Sender | undefined;
   protected receiver: ReceivingEngine | undefined;
   protected lister: Lister | undefined;
+  protected readonly patience: Patience;
   private readonly decoder = new MessageDecoder();
   private readonly roots: RootHandle[] = [];
   private ending: { readonly code: ErrorCode | undefined; readonly text: string } | undefined;
@@ -89,6 +93,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
   protected constructor(host: SessionHost) {
     this.host = host;
+    this.patience = new Patience();
+    this.patience.setPatience(host.patienceUs);
     this.supply =
       host.shared?.supply ?? new ChunkSupply(this.runner, host.hash, host.supplyBytes ?? SUPPLY_BYTES);
   }
@@ -99,8 +105,43 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   }
 
   /** Goes on with what had to wait for memory that others held. To be called in each turn. */
-  pump(): void {
+  pump(nowUs: number): void {
+    this.nowUs = nowUs;
+    this.patience.look(nowUs);
     if (this.host.shared !== undefined) this.sender?.pump();
+  }
+
+  /** Bytes of the control stream reached the peer. */
+  handleControlAcked(): void {
+    this.patience.handleProgress();
+  }
+
+  /** Whether this side has something to do that does not depend on the peer. */
+  protected get isBusy(): boolean {
+    const { runner, sender, receiver } = this;
+    if (runner.runningCount > 0 || (receiver?.unwrittenBytes ?? 0) > 0) return true;
+    return sender?.isBusy === true || (this.host.shared !== undefined && sender?.isStarved === true);
+  }
+
+  /** Looks whether this side waits in vain, or should say that it is busy. */
+  private checkPatience(): void {
+    const verdict = this.patience.check(this.isBusy, this.nowUs);
+    // What waits to be said is a sign of life by itself.
+    if (verdict === "say-working" && this.messages.sizeBytes === 0) this.messages.add({ type: "working" });
+    if (verdict !== "no-progress") return;
+    if (this.isOverForPeer) this.end(undefined, "");
+    else
+      this.end(
+        "NO_PROGRESS",
+        this.stallText(Math.round((this.host.patienceUs ?? SESSION_PATIENCE_US) / 1e6)),
+      );
+  }
+
+  /** Why the session is given up. */
+  protected stallText(seconds: number): string {
+    return this.isBusy
+      ? "this side was busy for 12 hours without any progress; look at its disk or pipe, then run the same command to resume"
+      : `no progress for ${seconds} s, although both sides are there; run the same command to resume`;
   }
 
   // The control stream
@@ -113,6 +154,12 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     this.guard(() => {
       for (const message of this.decoder.handleBytes(bytes)) {
         if (this.ending !== undefined) return;
+        if (message.type === "working") {
+          this.patience.handlePeerWorking(nowUs);
+          continue;
+        }
+        // Only what moves the transfer counts: a peer can say anything about how far it is.
+        if (message.type !== "progress") this.patience.handleProgress();
         this.handleMessage(message);
       }
       if (this.messages.sizeBytes > CONTROL_BACKLOG_BYTES)
@@ -149,6 +196,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   }
 
   handlePieceAcked(object: number, offset: number, lengthBytes: number): void {
+    this.patience.handleProgress();
     this.sender?.pieces.handlePieceAcked(object, offset, lengthBytes);
   }
 
@@ -173,6 +221,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     if (this.receiver === undefined)
       throw new GodwitError("PROTOCOL_VIOLATION", "the peer sent file data to a sender");
     const added = this.receiver.handlePiece(object, offset, bytes, from, lengthBytes);
+    if (added > 0) this.patience.handleProgress();
     this.settle();
     return added;
   }
@@ -202,6 +251,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   /** Takes the result of a disk operation. */
   handleDiskResult(id: number, result: DiskResult, nowUs: number): void {
     this.nowUs = nowUs;
+    this.patience.handleLocalProgress(nowUs);
     this.guard(() => this.runner.handleResult(id, result));
     this.settle();
   }
@@ -210,7 +260,10 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
   /** When `handleTimeout` wants to be called; `undefined` for never. */
   nextTimeoutUs(): number | undefined {
-    return this.ending === undefined ? this.resultDueUs : undefined;
+    if (this.ending !== undefined) return undefined;
+    const patienceUs = this.patience.nextUs(this.isBusy) ?? Infinity;
+    const dueUs = Math.min(patienceUs, this.resultDueUs ?? Infinity);
+    return dueUs === Infinity ? undefined : dueUs;
   }
 
   /** Time has passed. */
@@ -330,6 +383,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
   private settle(): void {
     if (this.result !== undefined) return;
+    if (this.ending === undefined) this.checkPatience();
     if (this.ending === undefined) this.tellProgress();
     if (this.ending === undefined) {
       const fatal = this.receiver?.fatal;

@@ -57,8 +57,12 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
     return this.readsRunning > 0;
   }
 
+  /** The memory that all lanes share had no room at the last try. */
+  isStarved = false;
+
   /** Reads what there is room for: first what must go again. */
   pump(): void {
+    this.isStarved = false;
     this.rereadAll();
     this.readAhead();
   }
@@ -163,6 +167,7 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
     while (!supply.request(source, index, file)) {
       if (!this.evict()) {
         this.settle(file, index);
+        this.isStarved = true;
         return false;
       }
     }

@@ -264,6 +264,11 @@ export class Connection {
     return this.streams.isDelivered(id);
   }
 
+  /** Bytes from the start of a stream that the peer acknowledged; 0 for a stream that is over. */
+  acknowledgedStreamBytes(id: number): number {
+    return this.streams.acknowledgedBytes(id);
+  }
+
   /** Gives up sending on a stream; the peer learns the wire code. */
   resetStream(id: number, wireCode: number): void {
     this.streams.reset(id, wireCode);

@@ -58,6 +58,11 @@ export class SendStream {
     return this.next;
   }
 
+  /** Bytes from the start that the peer acknowledged without a gap. */
+  get acknowledgedBytes(): number {
+    return this.base;
+  }
+
   /** Whether everything, the end included, was acknowledged (or the reset was). */
   get isDone(): boolean {
     return this.resetCode === undefined

@@ -145,6 +145,11 @@ export class Streams {
     return this.streams.get(id)?.send.isDone ?? this.wasOpened(id);
   }
 
+  /** Bytes from the start of a stream that the peer acknowledged; 0 for a stream that is over. */
+  acknowledgedBytes(id: number): number {
+    return this.streams.get(id)?.send.acknowledgedBytes ?? 0;
+  }
+
   /** Streams that became readable since the last call. */
   takeReadable(): number[] {
     if (this.readable.size === 0) return [];

@@ -72,6 +72,7 @@ export const MESSAGES: readonly ControlMessage[] = [
   { type: "zero-chunks", object: 0, firstChunk: 0, count: 2 },
   { type: "progress", verifiedBytes: 5, unwrittenBytes: 65_536 },
   { type: "finished" },
+  { type: "working" },
   { type: "rejected", code: "NOT_AUTHORIZED", text: "no" },
 ];
 

@@ -46,6 +46,8 @@ export interface PairOptions {
   /** Changes control bytes on their way. */
   readonly onControl?: (from: "client" | "server", bytes: Uint8Array) => Uint8Array;
   readonly rounds?: number;
+  /** Rounds without a move before time jumps to the next timeout. */
+  readonly idleRounds?: number;
 }
 
 /** One side's end of the pair. */
@@ -117,7 +119,7 @@ export class Pair {
       }
       if (this.isOver) return;
       idle = moved ? 0 : idle + 1;
-      if (idle > (this.options.onRound === undefined ? 3 : 3_000)) {
+      if (idle > (this.options.idleRounds ?? (this.options.onRound === undefined ? 3 : 3_000))) {
         const timeout = Math.min(
           ...sides.map((side) => side.session.nextTimeoutUs() ?? Number.POSITIVE_INFINITY),
         );

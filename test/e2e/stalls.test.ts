@@ -1,0 +1,61 @@
+/** Peers that answer every packet and do nothing: each side gives up after its patience, with status 6. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { dialHostile, ENTRY, REQUEST, serveHostile } from "../support/hostile-peer.ts";
+import { Scene } from "./godwit.ts";
+
+let scene: Scene;
+const peers: { close(): void }[] = [];
+
+beforeEach(() => {
+  scene = new Scene();
+});
+
+afterEach(async () => {
+  for (const peer of peers.splice(0)) peer.close();
+  await scene.close();
+});
+
+test("send, get, ls at a mute server", async () => {
+  const mute = await serveHostile(() => undefined);
+  peers.push(mute);
+  const to = `127.0.0.1:${mute.port}`;
+  writeFileSync(scene.path("a"), "a");
+  const commands = [
+    ["send", "a", "--to", to],
+    ["get", `${to}/a`, "--into", "back"],
+    ["ls", to],
+  ];
+  const ended = await Promise.all(
+    commands.map(
+      (command, i) =>
+        scene.start(`client${i}`, [...command, "--accept-new", "--patience", "5s", "--json"]).ended,
+    ),
+  );
+  for (const [i, { status, stdout }] of ended.entries()) {
+    const last = JSON.parse(stdout.toString().trim().split("\n").at(-1) ?? "{}") as Record<string, unknown>;
+    expect([commands[i][0], status, last]).toMatchObject([
+      commands[i][0],
+      6,
+      {
+        exit: 6,
+        errors: [{ code: "NO_PROGRESS", text: expect.stringContaining("no progress for 5 s") as string }],
+      },
+    ]);
+  }
+}, 60_000);
+
+test("serve lets go of a mute sender and of a mute getter", async () => {
+  mkdirSync(scene.path("inbox"));
+  writeFileSync(scene.path("inbox/b"), new Uint8Array(1_000_000));
+  const serving = ["serve", "inbox", "--listen", "127.0.0.1:0", "--open", "--patience", "5s", "--json"];
+  const server = scene.start("server", serving);
+  const { port } = await server.event("listening");
+  const sender = await dialHostile(`127.0.0.1:${String(port)}`, scene.path("home-sender"));
+  const getter = await dialHostile(`127.0.0.1:${String(port)}`, scene.path("home-getter"));
+  peers.push(sender, getter);
+  sender.session.say(REQUEST, ENTRY);
+  getter.session.say({ ...REQUEST, mode: "pull", paths: ["b"] });
+  for (const peer of [sender, getter]) peer.host.wake();
+  expect([await sender.session.gone(), await getter.session.gone()]).toEqual(["NO_PROGRESS", "NO_PROGRESS"]);
+}, 60_000);
