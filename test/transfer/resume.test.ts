@@ -81,7 +81,8 @@ describe("resume", () => {
 test("pull: a server that falls silent after the last file is not waited for", () => {
   const from = source();
   const to = disk("to");
-  const onRound = (pair: Pair): boolean => pair.client.session.nextTimeoutUs() !== undefined;
+  const onRound = ({ client }: Pair): boolean =>
+    (client.session as unknown as { receiver?: { hasSentResult: boolean } }).receiver?.hasSentResult === true;
   const pair = new Pair(to, from, pull(["tree"]), { onRound });
   pair.run();
   const dueUs = pair.client.session.nextTimeoutUs() ?? 0;
