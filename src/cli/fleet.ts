@@ -1,10 +1,10 @@
 /** `godwit send` to more than one receiver. */
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { StreamSource } from "../api/send.ts";
 import { formatReceipt } from "../api/receipt.ts";
 import { sendToMany, type SendToManyResult } from "../api/send-many.ts";
 import { GodwitError } from "../base/errors.ts";
+import { makeDirectories } from "../node/make-directories.ts";
 import { replaceFile } from "../node/stores/atomic-file.ts";
 import { followFleet, groupResultEvent } from "./fleet-follower.ts";
 import type { FleetFlags } from "./fleet-options.ts";
@@ -52,7 +52,7 @@ export async function sendFleet(
 function storeReceipts(directory: string, result: SendToManyResult, output: Output): void {
   let stored = 0;
   try {
-    mkdirSync(directory, { recursive: true });
+    makeDirectories(directory);
     for (const { target, receipt } of result.receivers) {
       if (receipt === undefined) continue;
       const name = target.replace(/[^A-Za-z0-9.-]+/g, "_");

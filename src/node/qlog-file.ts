@@ -1,5 +1,4 @@
 /** Writes the qlog of connections: a file each in one directory, never at the expense of a transfer. */
-import { mkdirSync } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { GodwitError } from "../base/errors.ts";
@@ -9,6 +8,7 @@ import { QlogFormatter, qlogHeader, qlogWarning } from "../events/qlog.ts";
 import type { Connection } from "../transport/connection.ts";
 import { monotonicNowUs, wallNowUs } from "./clock.ts";
 import type { EventHandler } from "./host.ts";
+import { makeDirectories } from "./make-directories.ts";
 
 /** Bytes of the handshake hash that name a connection: the same name on both sides. */
 const NAME_BYTES = 8;
@@ -39,7 +39,7 @@ export class QlogDirectory {
     this.agent = agent;
     this.notify = notify;
     try {
-      mkdirSync(directory, { recursive: true });
+      makeDirectories(directory);
     } catch (cause) {
       throw new GodwitError(
         "CONFIGURATION",

@@ -17,7 +17,6 @@ import {
   link,
   lstat,
   mkdir,
-  mkdirSync,
   open,
   opendir,
   read,
@@ -45,6 +44,7 @@ import type {
   DiskOperationKind,
 } from "../../files/disk.ts";
 import { assert } from "../../base/assert.ts";
+import { makeDirectories } from "../make-directories.ts";
 import { syncDirectory } from "../stores/atomic-file.ts";
 import { closeRoot, confine, openRoot, type ConfinedPath, type Root } from "./confined-path.ts";
 import { releaseLock, takeLock } from "./lock-file.ts";
@@ -227,7 +227,7 @@ export class NodeDisk {
   private openRoot(operation: OperationOf<"open-root">): DiskResult<"open-root"> {
     const location = resolve(operation.location);
     if (operation.create) {
-      const first = mkdirSync(location, { recursive: true });
+      const first = makeDirectories(location);
       if (first !== undefined) {
         // Every directory just made, and the one the first of them was made in, must survive a power cut.
         for (let made = location; made.length >= first.length; made = dirname(made)) syncDirectory(made);

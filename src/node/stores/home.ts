@@ -1,8 +1,9 @@
 /** Where godwit keeps its identity, known peers and resume state, and how safe that place must be. */
-import { chmodSync, mkdirSync, statSync } from "node:fs";
+import { chmodSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { GodwitError } from "../../base/errors.ts";
+import { makeDirectories } from "../make-directories.ts";
 
 /**
  * The directory to use: `explicit` (from `--home`), else `GODWIT_HOME`, else the platform's convention.
@@ -33,7 +34,7 @@ export function homeDirectory(explicit?: string, environment: NodeJS.ProcessEnv 
  */
 export function ensureHome(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectories(directory, 0o700);
     const status = statSync(directory);
     if (!status.isDirectory()) throw new GodwitError("CONFIGURATION", `${directory} is not a directory`);
     if (process.platform !== "win32" && (status.mode & 0o022) !== 0) {
