@@ -5,6 +5,8 @@ import type {
   ReadableStream as WebReadableStream,
   WritableStream as WebWritableStream,
 } from "node:stream/web";
+import type { ErrorCode } from "../base/errors.ts";
+import { destinationErrorCode, errnoText, isOutOfSpace } from "../files/disk-errors.ts";
 import { monotonicNowUs } from "../node/clock.ts";
 import type { Host } from "../node/host.ts";
 import type { Connection } from "../transport/connection.ts";
@@ -90,14 +92,23 @@ export function drainPipe(
     isWriting = true;
     pump().catch((error: unknown) => {
       isStopped = true;
-      const text = error instanceof Error ? error.message : String(error);
-      session.cancel("DESTINATION_UNWRITABLE", `the stream to write to failed: ${text}`, nowUs);
+      const { code, text } = sinkFailure(error);
+      session.cancel(code, `the stream to write to failed: ${text}`, nowUs);
       host.wake();
     });
   });
   return () => {
     isStopped = true;
   };
+}
+
+/** What an error of a sink means: a full disk behind it is one here too. */
+function sinkFailure(error: unknown): { readonly code: ErrorCode; readonly text: string } {
+  const errno = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  if (errno === "EPIPE") return { code: "DESTINATION_UNWRITABLE", text: "its reader has closed it" };
+  if (errno !== undefined && (isOutOfSpace(errno) || errno === "EFBIG"))
+    return { code: destinationErrorCode(errno), text: errnoText(errno) };
+  return { code: "DESTINATION_UNWRITABLE", text: error instanceof Error ? error.message : String(error) };
 }
 
 /** A function that writes bytes and resolves when the stream wants more. */

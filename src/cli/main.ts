@@ -2,6 +2,7 @@
 /** The command line: finds the command, loads only that one, and turns every end into an exit status. */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
+import { guardStandardStreams } from "./standard-streams.ts";
 
 type CommandLoader = () => Promise<{ readonly command: () => Command }>;
 
@@ -46,9 +47,30 @@ function help(): string {
     "",
     "godwit COMMAND --help documents each option with its default.",
     "Exit statuses: 0 complete, 2 usage, 3 partial, 4 files, 5 space, 6 network (resumable),",
-    "7 authentication, 8 integrity, 9 policy, 10 protocol, 11 busy, 128+n signal.",
+    "7 authentication, 8 integrity, 9 policy, 10 protocol, 11 busy, 12 classic without the last\nconfirmation, 128+n signal; 1 is a bug. docs/guide/exit-status.md",
     "",
   ].join("\n");
+}
+
+/** The word of `words` most like a mistyped one: fewest letters added, dropped or changed, at most half of them. */
+function nearest(typed: string, words: readonly string[]): string | undefined {
+  const distances = words.map((word) => editDistance(typed, word));
+  const least = Math.min(...distances);
+  return least <= typed.length / 2 ? words[distances.indexOf(least)] : undefined;
+}
+
+/** Letters to add, drop or change (two exchanged ones count twice). Wagner and Fischer, 1974. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let at = 1; at <= from.length; at++) {
+    const next = [at];
+    for (let of = 1; of <= to.length; of++) {
+      const changed = row[of - 1] + (from[at - 1] === to[of - 1] ? 0 : 1);
+      next.push(Math.min(changed, row[of] + 1, next[of - 1] + 1));
+    }
+    row = next;
+  }
+  return row[to.length];
 }
 
 async function main(argv: readonly string[]): Promise<void> {
@@ -65,9 +87,11 @@ async function main(argv: readonly string[]): Promise<void> {
     return;
   }
   if (!Object.hasOwn(COMMANDS, name)) {
-    const near = Object.keys(COMMANDS).find((known) => known.startsWith(name[0]));
+    const near = nearest(name, Object.keys(COMMANDS));
     const hint = near === undefined ? "" : `; did you mean godwit ${near}?`;
-    process.stderr.write(`godwit: there is no command ${JSON.stringify(name)}${hint} See godwit --help\n`);
+    process.stderr.write(
+      `godwit: there is no command ${JSON.stringify(name)}${hint === "" ? "; see" : " See"} godwit --help\n`,
+    );
     process.exitCode = 2;
     return;
   }
@@ -78,4 +102,5 @@ async function main(argv: readonly string[]): Promise<void> {
   await runCommand(command(), argv.slice(1));
 }
 
+guardStandardStreams();
 await main(process.argv.slice(2));

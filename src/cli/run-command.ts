@@ -18,9 +18,6 @@ export function sentenceOf(error: unknown): string {
 /** Parses `argv` with `command`, runs it, and sets the process's exit status. Never throws. */
 export async function runCommand(command: Command, argv: readonly string[]): Promise<void> {
   prepare(command);
-  // A reader that went away (`| head -1`) must not end a transfer.
-  process.stdout.on("error", ignoreClosedPipe);
-  process.stderr.on("error", ignoreClosedPipe);
   try {
     await command.parseAsync([...argv], { from: "user" });
   } catch (error) {
@@ -37,11 +34,29 @@ export async function runCommand(command: Command, argv: readonly string[]): Pro
 function prepare(command: Command): void {
   command.exitOverride();
   command.configureOutput({
-    writeErr: (text) => process.stderr.write(text.replace(/^error: /, "godwit: ")),
+    outputError: (text, write) => write(`godwit: ${printable(usageSentence(text, fullName(command)))}\n`),
   });
   for (const sub of command.commands) prepare(sub);
 }
 
-function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EPIPE") throw error;
+function fullName(command: Command): string {
+  return command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`;
+}
+
+/** Commander's words for a wrong command line as one sentence. What says nothing of the cure gets where to look. */
+export function usageSentence(text: string, command: string): string {
+  const plain = text
+    .trim()
+    .replace(/^error: /, "")
+    .replace(/\n\(Did you mean ([^)]*)\?\)$/, "; did you mean $1?");
+  const invalid =
+    /^(?:option '(?:-\w, )?(--[\w-]+)[^']*' argument|command-argument value) '([^]*)' is invalid(?: for argument '([^']*)')?\. ([^]*)$/.exec(
+      plain,
+    );
+  if (invalid === null) return `${plain.replace(/\.$/, "")}; see ${command} --help`;
+  const [, option, value, argument, reason] = invalid;
+  const cause = reason
+    .replace(/\.$/, "")
+    .replace(/^Allowed choices are/, `${JSON.stringify(value)} is not one of`);
+  return `${option ?? argument.toUpperCase()}: ${cause}`;
 }
