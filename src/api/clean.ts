@@ -1,5 +1,4 @@
 /** `clean()`: removes what interrupted transfers left behind. */
-import { resolve } from "node:path";
 import { GodwitError } from "../base/errors.ts";
 import { RESUME_STATE_SECONDS } from "../base/limits.ts";
 import { ask, type DiskSequence } from "../files/disk.ts";
@@ -8,6 +7,7 @@ import { findLeftovers, removeLeftover, type Leftover } from "../files/leftovers
 import { printable } from "../files/printable.ts";
 import { wallNowUs } from "../node/clock.ts";
 import { runSequence } from "../node/disk/run-sequence.ts";
+import { localPath } from "./local-path.ts";
 
 /** Which leftovers to remove. */
 export interface CleanOptions {
@@ -33,10 +33,10 @@ export interface CleanedTransfer {
  * Removes the staging files and journals of interrupted transfers below a directory. A transfer that
  * is running is left alone.
  *
- * @throws GodwitError NOT_FOUND or DESTINATION_UNWRITABLE when the directory cannot be opened.
+ * @throws GodwitError USAGE, NOT_FOUND or DESTINATION_UNWRITABLE when the directory cannot be opened.
  */
 export async function clean(options: CleanOptions = {}): Promise<CleanedTransfer[]> {
-  const location = resolve(options.directory ?? ".");
+  const location = localPath(options.directory ?? ".");
   const newestUs = wallNowUs() - (options.olderThanSeconds ?? 0) * 1e6;
   return await runSequence(cleaning(location, newestUs, options.dryRun ?? false));
 }

@@ -1,6 +1,6 @@
 /** `get()`: pull files and trees from a peer. */
-import { resolve } from "node:path";
 import { GodwitError } from "../base/errors.ts";
+import { localPath } from "./local-path.ts";
 import type { DialOptions } from "./options.ts";
 import { drainPipe, type ByteSink } from "./pipe.ts";
 import { runSession } from "./run-session.ts";
@@ -37,6 +37,14 @@ export function get(from: string | readonly string[], options: GetOptions = {}):
       if (path === undefined || path === "" || others.length > 0) {
         throw new GodwitError("USAGE", "a stream takes one file: name it as HOST/PATH");
       }
+      const { overwrite, update, checksum, links, sparse, dryRun, rules } = options;
+      const hasRules = rules !== undefined && rules.length > 0;
+      if ([overwrite, update, checksum, links, sparse, dryRun, hasRules].includes(true)) {
+        throw new GodwitError(
+          "USAGE",
+          "options about files and trees do not go with a stream; leave them out",
+        );
+      }
       return await runSession(target, { mode: "pull-pipe", path }, options, context, (...session) =>
         drainPipe(into, ...session),
       );
@@ -46,7 +54,7 @@ export function get(from: string | readonly string[], options: GetOptions = {}):
       {
         mode: "pull",
         paths,
-        into: resolve(into ?? "."),
+        into: localPath(into ?? "."),
         options: engineOptions(options),
         rules: options.rules ?? [],
       },

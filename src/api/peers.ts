@@ -1,6 +1,7 @@
 /** Known and authorised peers, for programs. */
 import { GodwitError } from "../base/errors.ts";
 import { homeDirectory } from "../node/stores/home.ts";
+import { parseSafePath } from "../files/safe-path.ts";
 import { KnownPeers, type KnownPeer } from "../node/stores/known-peers.ts";
 import { parseFingerprint } from "../transport/fingerprint.ts";
 import type { HomeOptions } from "./identity.ts";
@@ -28,18 +29,21 @@ export function listPeers(options: HomeOptions = {}): readonly Peer[] {
 /**
  * Lets the holder of a key connect to `serve` on this machine.
  *
- * @throws GodwitError USAGE for a malformed fingerprint or a name that another peer has.
+ * @throws GodwitError USAGE for a malformed fingerprint or a name that another peer has, UNSAFE_NAME for a directory that
+ *   is not below the served one.
  */
 export function trustPeer(fingerprint: string, options: TrustOptions = {}): Peer {
   const name = options.name?.replace(/^@/, "");
   if (name !== undefined && !/^[\p{L}\p{N}._-]{1,255}$/u.test(name)) {
     throw new GodwitError("USAGE", "a peer's name is made of letters, digits, dots, hyphens and underscores");
   }
+  const directory =
+    options.directory === undefined ? undefined : parseSafePath(options.directory.replace(/\/+$/, "")).text;
   return KnownPeers.load(homeDirectory(options.home)).trust(parseFingerprint(fingerprint), {
     mayRead: options.mayRead ?? true,
     mayWrite: options.mayWrite ?? true,
     ...(name === undefined ? {} : { name }),
-    ...(options.directory === undefined ? {} : { directory: options.directory }),
+    ...(directory === undefined ? {} : { directory }),
   });
 }
 

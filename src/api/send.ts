@@ -43,8 +43,10 @@ export interface SendOptions extends DialOptions, PushOptions {
   readonly receipt?: boolean | undefined;
 }
 
-/** The options as the transfer engine names them. */
+/** The options as the transfer engine names them. @throws GodwitError USAGE for `checksum` without `update`. */
 export function engineOptions(options: PushOptions): TransferOptions {
+  if (options.checksum === true && options.update !== true)
+    throw new GodwitError("USAGE", "checksum compares what update finds there: it goes with update only");
   return {
     overwrite: options.overwrite ?? false,
     update: options.update ?? false,

@@ -1,7 +1,7 @@
 /** `serve()`: receive into a directory and hand out from it. */
 import { statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { ERRORS, GodwitError } from "../base/errors.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { parseSafePath } from "../files/safe-path.ts";
@@ -26,6 +26,7 @@ import type { TransferOutcome } from "../transfer/tally.ts";
 import { cleanExpired } from "./clean.ts";
 import { makeEndpoint, qlogDirectory } from "./endpoint.ts";
 import { EventStream } from "./event-stream.ts";
+import { localPath } from "./local-path.ts";
 import type { NetworkOptions } from "./options.ts";
 import { pathReport } from "./path-report.ts";
 import { receiptHost } from "./receipt.ts";
@@ -134,7 +135,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   if (options.readOnly === true && options.writeOnly === true) {
     throw new GodwitError("USAGE", "read-only and write-only exclude each other; choose one");
   }
-  const directory = resolve(options.directory ?? ".");
+  const directory = localPath(options.directory ?? ".");
   checkDirectory(directory, options.directory ?? ".");
   const listen = parseListen(options.listen ?? `:${DEFAULT_PORT}`);
   const crypto = nodeCryptoProvider(packetKeyFactory());

@@ -1,9 +1,10 @@
 /** Checks what a user wants to send before anybody is dialled. */
 import { accessSync, constants, lstatSync, realpathSync, statSync, type Stats } from "node:fs";
-import { basename, dirname, resolve } from "node:path";
+import { basename, dirname } from "node:path";
 import { GodwitError } from "../base/errors.ts";
 import { printable } from "../files/printable.ts";
 import type { PushSource } from "../transfer/client-session.ts";
+import { localPath } from "./local-path.ts";
 
 function failed(path: string, cause: NodeJS.ErrnoException): GodwitError {
   const name = printable(path);
@@ -21,10 +22,10 @@ function failed(path: string, cause: NodeJS.ErrnoException): GodwitError {
  * The source for one path that a user named. A symbolic link that is named itself is followed; links
  * below it are not.
  *
- * @throws GodwitError SOURCE_MISSING, SOURCE_UNREADABLE or SOURCE_SPECIAL.
+ * @throws GodwitError USAGE, SOURCE_MISSING, SOURCE_UNREADABLE or SOURCE_SPECIAL.
  */
 export function sourceOf(path: string, directory: string = process.cwd()): PushSource {
-  const absolute = resolve(directory, path);
+  const absolute = localPath(path, directory);
   let real: string;
   let status: Stats;
   try {

@@ -16,8 +16,8 @@ export interface Target {
   readonly address: string;
 }
 
-function usage(text: string, why: string): GodwitError {
-  return new GodwitError("USAGE", `"${text.slice(0, 100)}" is not HOST[:PORT][/PATH]: ${why}`);
+function usage(text: string, why: string, form: string): GodwitError {
+  return new GodwitError("USAGE", `"${text.slice(0, 100)}" is not ${form}: ${why}`);
 }
 
 /**
@@ -26,6 +26,11 @@ function usage(text: string, why: string): GodwitError {
  * @throws GodwitError USAGE when it has no host or a port outside 1 to 65535.
  */
 export function parseTarget(text: string): Target {
+  return parseAs("HOST[:PORT][/PATH]", text);
+}
+
+function parseAs(form: string, text: string): Target {
+  const wrong = (why: string): GodwitError => usage(text, why, form);
   const slash = text.startsWith("[") ? text.indexOf("/", text.indexOf("]")) : text.indexOf("/");
   const authority = slash < 0 ? text : text.slice(0, slash);
   const path = slash < 0 ? "" : text.slice(slash + 1);
@@ -33,28 +38,31 @@ export function parseTarget(text: string): Target {
   let portText: string | undefined;
   if (authority.startsWith("[")) {
     const match = /^\[([^\]]+)\](?::(.*))?$/.exec(authority);
-    if (match === null) throw usage(text, "the bracket is not closed");
+    if (match === null) throw wrong("the bracket is not closed");
     host = match[1];
     portText = match[2];
-    if (!isIPv6(host)) throw usage(text, "brackets are for IPv6 addresses");
+    if (!isIPv6(host)) throw wrong("brackets are for IPv6 addresses");
   } else if (isIPv6(authority)) {
     host = authority;
   } else {
     const colon = authority.lastIndexOf(":");
     host = colon < 0 ? authority : authority.slice(0, colon);
     portText = colon < 0 ? undefined : authority.slice(colon + 1);
-    if (host.includes(":")) throw usage(text, "write an IPv6 address with a port as [ADDRESS]:PORT");
+    if (host.includes(":")) throw wrong("write an IPv6 address with a port as [ADDRESS]:PORT");
   }
-  if (host === "" || /\s/.test(host)) throw usage(text, "the host is missing");
+  if (host === "" || /\s/.test(host)) throw wrong("the host is missing");
   let port = DEFAULT_PORT;
   if (portText !== undefined) {
-    if (!/^\d{1,5}$/.test(portText)) throw usage(text, "the port is not a number");
+    if (!/^\d{1,5}$/.test(portText)) throw wrong("the port is not a number");
     port = Number(portText);
-    if (port < 1 || port > 65_535) throw usage(text, "a port is 1 to 65535");
+    if (port < 1 || port > 65_535) throw wrong("a port is 1 to 65535");
   }
   const shown = host.includes(":") ? `[${host}]` : host;
   return { host, port, path, address: `${shown}:${port}` };
 }
+
+/** Where to listen, as usage errors write it. */
+const LISTEN_FORM = "[HOST]:PORT";
 
 /**
  * Parses where to listen: `PORT`, `:PORT`, `HOST:PORT`, `[IPv6]:PORT`. Port 0 asks the system for one.
@@ -64,8 +72,8 @@ export function parseTarget(text: string): Target {
 export function parseListen(text: string): { readonly host: string | undefined; readonly port: number } {
   const bare = /^:?(\d{1,5})$/.exec(text);
   if (bare !== null && Number(bare[1]) <= 65_535) return { host: undefined, port: Number(bare[1]) };
-  if (text.endsWith(":0")) return { host: parseTarget(text.replace(/:0$/, ":1")).host, port: 0 };
-  const target = parseTarget(text);
-  if (target.path !== "") throw usage(text, "a place to listen has no path");
+  if (text.endsWith(":0")) return { host: parseAs(LISTEN_FORM, text.replace(/:0$/, ":1")).host, port: 0 };
+  const target = parseAs(LISTEN_FORM, text);
+  if (target.path !== "") throw usage(text, "a place to listen has no path", LISTEN_FORM);
   return { host: target.host, port: target.port };
 }

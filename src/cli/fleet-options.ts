@@ -23,7 +23,7 @@ function count(least: number) {
   return (text: string): number => {
     const value = Number(text);
     if (!/^\d{1,5}$/.test(text) || value < least) {
-      throw new InvalidArgumentError(`it is a whole number from ${least} to 99999.`);
+      throw new InvalidArgumentError(`"${text}" is not a whole number from ${least} to 99999`);
     }
     return value;
   };

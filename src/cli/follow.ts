@@ -44,7 +44,12 @@ export class ProgressFollower {
         output.say(`${shown(update.path)} starts again: ${shown(update.reason)}`);
         return;
       case "file-failed":
-        output.error(`${shown(update.path)}: ${shown(update.text)}`);
+        // Most sentences name the file themselves.
+        output.error(
+          update.text.includes(update.path)
+            ? shown(update.text)
+            : `${shown(update.path)}: ${shown(update.text)}`,
+        );
         return;
       case "file-skipped":
         // What is there already is counted at the end; a line for each would hide what matters.

@@ -38,6 +38,15 @@ export function argument<Value>(parse: (text: string) => Value): (text: string) 
   };
 }
 
+/** A parser that refuses 0 as well. */
+export function aboveZero(parse: (text: string) => number): (text: string) => number {
+  return (text) => {
+    const value = parse(text);
+    if (value > 0) return value;
+    throw new GodwitError("USAGE", `"${text.slice(0, 40)}" is nothing; give more than 0`);
+  };
+}
+
 /** Options of everything that moves data. */
 export interface NetworkFlags extends CommonOptions {
   readonly rate?: number;
@@ -53,7 +62,7 @@ export function addNetworkOptions(command: Command): Command {
   return command
     .addOption(
       new Option("--rate <rate>", "never send faster than this, such as 50mbit or 6MB/s").argParser(
-        argument(parseRate),
+        argument(aboveZero(parseRate)),
       ),
     )
     .addOption(
@@ -64,7 +73,7 @@ export function addNetworkOptions(command: Command): Command {
     .addOption(new Option("--polite", "yield to other traffic"))
     .addOption(
       new Option("--patience <time>", "give up after this long without progress")
-        .argParser(argument(parseDurationUs))
+        .argParser(argument(aboveZero(parseDurationUs)))
         .default(60_000_000, "60s"),
     )
     .addOption(new Option("--stats", "explain the path at the end"))

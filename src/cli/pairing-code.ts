@@ -1,6 +1,7 @@
 /** Where a pairing code comes from when nobody is asked: never from an argument, which others can read. */
 import { readFileSync } from "node:fs";
 import { GodwitError } from "../base/errors.ts";
+import { errnoText } from "../files/disk-errors.ts";
 import { printable } from "../files/printable.ts";
 
 /** More than any code with its line end. */
@@ -25,7 +26,7 @@ export function pairingCode(
   } catch (cause) {
     throw new GodwitError(
       "CONFIGURATION",
-      `cannot read the code file ${printable(file)} (${(cause as NodeJS.ErrnoException).code ?? "error"})`,
+      `cannot read the code file ${printable(file)}: ${errnoText((cause as NodeJS.ErrnoException).code ?? "EIO")}`,
       { path: file, cause },
     );
   }

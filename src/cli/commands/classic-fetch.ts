@@ -96,7 +96,11 @@ export function fetchCommand(): Command {
       1_024,
     )
     .option("--fixed-chunks", "always ask for pieces of that size, as the original does (yatfs)")
-    .option("--max-size <bytes>", "largest file to accept (default: 16G)", bytesArgument, MAX_SIZE_BYTES)
+    .addOption(
+      new Option("--max-size <bytes>", "largest file to accept")
+        .argParser(bytesArgument)
+        .default(MAX_SIZE_BYTES, "16G"),
+    )
     .option("--keep-existing", "refuse to replace LOCAL")
     .option("--digest", "print the SHA-256 of the file")
     .option("--expect-sha256 <hex>", "save only contents with this SHA-256", sha256Argument)

@@ -9,7 +9,7 @@ import type { ClassicRun } from "./classic-report.ts";
 
 /** Parses a SHA-256 in hexadecimal. */
 export function sha256Argument(text: string): string {
-  if (!/^[0-9a-fA-F]{64}$/.test(text)) throw new InvalidArgumentError("64 hexadecimal digits.");
+  if (!/^[0-9a-fA-F]{64}$/.test(text)) throw new InvalidArgumentError("a SHA-256 is 64 hexadecimal digits");
   return text.toLowerCase();
 }
 

@@ -1,5 +1,5 @@
 /** `godwit classic hashed`: one file over TCP with its size in front and its SHA-512 behind. */
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { HASHED_MAX_FILE_BYTES, HASHED_PORT } from "../../classic/hashed/hashed-wire.ts";
 import type { ClassicEvent } from "../../classic/machine.ts";
 import { sha256Argument, sinkOptions } from "./classic-files.ts";
@@ -63,17 +63,15 @@ export function hashedCommand(): Command {
     .option("--keep-existing", "refuse to replace OUT")
     .option("--digest", "print the SHA-256 of OUT")
     .option("--expect-sha256 <hex>", "save only contents with this SHA-256", sha256Argument)
-    .option(
-      "--max-size <bytes>",
-      "largest file to accept (default: 4 GiB - 1)",
-      bytesArgument,
-      HASHED_MAX_FILE_BYTES,
+    .addOption(
+      new Option("--max-size <bytes>", "largest file to accept")
+        .argParser(bytesArgument)
+        .default(HASHED_MAX_FILE_BYTES, "4 GiB - 1"),
     )
-    .option(
-      "--wait <seconds>",
-      "how long to try while nobody listens (default: 60)",
-      secondsArgument,
-      WAIT_US,
+    .addOption(
+      new Option("--wait <seconds>", "how long to try while nobody listens")
+        .argParser(secondsArgument)
+        .default(WAIT_US, "60"),
     )
     .option("--no-ping", "neither send nor answer pings")
     .action(runClient);

@@ -1,6 +1,6 @@
 /** `godwit classic heartbeat`: the UDP pinger with sequence numbers, and its server. */
 import { randomInt } from "node:crypto";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { tellListening } from "./classic-files.ts";
 import {
   addCommonOptions,
@@ -49,11 +49,10 @@ export function heartbeatCommand(): Command {
     .argument("<host>", "name or address of the server")
     .argument("<port>", "UDP port of the server", remotePortArgument)
     .option("--count <pings>", "pings to send", (text) => wholeNumber(text, 1, 1_000_000, "a count"), 10)
-    .option(
-      "--timeout <seconds>",
-      "how long to wait for each reply (default: 1)",
-      secondsArgument,
-      TIMEOUT_US,
+    .addOption(
+      new Option("--timeout <seconds>", "how long to wait for each reply")
+        .argParser(secondsArgument)
+        .default(TIMEOUT_US, "1"),
     )
     .option("--interval <seconds>", "pause between pings (default: none)", secondsArgument)
     .action(runClient);

@@ -79,7 +79,8 @@ export function p2mpCommand(): Command {
 /** Parses a probability in [0, 1). */
 function probabilityArgument(text: string): number {
   const value = /^(0|0?\.\d{1,15}|0\.)$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isNaN(value)) throw new InvalidArgumentError("a probability from 0 to below 1, like 0.05.");
+  if (Number.isNaN(value))
+    throw new InvalidArgumentError(`"${text}" is not a probability from 0 to below 1, like 0.05`);
   return value;
 }
 

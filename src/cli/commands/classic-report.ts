@@ -225,14 +225,14 @@ export function remotePortArgument(text: string): number {
 export function wholeNumber(text: string, low: number, high: number, what: string): number {
   const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= low && value <= high))
-    throw new InvalidArgumentError(`${what} is a whole number from ${low} to ${high}.`);
+    throw new InvalidArgumentError(`${what} is a whole number from ${low} to ${high}, not "${text}"`);
   return value;
 }
 
 /** Parses a number of seconds above 0 into microseconds. */
 export function secondsArgument(text: string): number {
   const seconds = /^\d{1,7}(\.\d{1,6})?$/.test(text) ? Number(text) : 0;
-  if (seconds <= 0) throw new InvalidArgumentError("a number of seconds above 0.");
+  if (seconds <= 0) throw new InvalidArgumentError(`"${text}" is not a number of seconds above 0`);
   return Math.round(seconds * 1_000_000);
 }
 
@@ -241,20 +241,21 @@ export function bytesArgument(text: string): number {
   const match = /^(\d{1,15})([kKmMgGtT])?(i?B)?$/.exec(text);
   const power = match?.[2] === undefined ? 0 : "kmgt".indexOf(match[2].toLowerCase()) + 1;
   const value = match === null ? Number.NaN : Number(match[1]) * 1024 ** power;
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("bytes, like 1048576, 20M or 2G.");
+  if (!Number.isSafeInteger(value))
+    throw new InvalidArgumentError(`"${text}" is not a size; write it like 1048576, 20M or 2G`);
   return value;
 }
 
 /** Parses `HOST:PORT` or `[IPV6]:PORT`. */
 export function hostPortArgument(text: string): { readonly host: string; readonly port: number } {
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text);
-  if (match === null) throw new InvalidArgumentError("HOST:PORT or [IPV6]:PORT.");
+  if (match === null) throw new InvalidArgumentError(`"${text}" is not HOST:PORT or [IPV6]:PORT`);
   return { host: match[1] ?? match[2], port: remotePortArgument(match[3]) };
 }
 
 /** Parses a probability in [0, 1]. */
 export function probabilityArgument(text: string): number {
   const value = /^(0|1|0?\.\d{1,9}|1\.0+)$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError("a number from 0 to 1.");
+  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError(`"${text}" is not a number from 0 to 1`);
   return value;
 }

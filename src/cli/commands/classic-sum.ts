@@ -120,7 +120,7 @@ function numberArgument(text: string): number {
   try {
     return parseNumber(text);
   } catch {
-    throw new InvalidArgumentError("a whole number.");
+    throw new InvalidArgumentError(`"${text}" is not a whole number`);
   }
 }
 

@@ -1,6 +1,6 @@
 /** `godwit classic tcplike`: TCP-like reliability over UDP, standard input to standard output. */
 import { createHash, randomInt } from "node:crypto";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_FIRST_CLIENT_US, CLASSIC_INPUT_BYTES, CLASSIC_SESSION_IDLE_US } from "../../base/limits.ts";
 import type { ClassicEvent } from "../../classic/machine.ts";
@@ -46,19 +46,21 @@ export function tcplikeCommand(): Command {
     .option("--keep-existing", "refuse to replace FILE")
     .option("--digest", "print the SHA-256 of FILE")
     .option("--expect-sha256 <hex>", "save only contents with this SHA-256", sha256Argument)
-    .option(
-      "--wait <seconds>",
-      "how long to wait for a client (default: 60; the original: 2)",
-      secondsArgument,
-      CLASSIC_FIRST_CLIENT_US,
+    .addOption(
+      new Option("--wait <seconds>", "how long to wait for a client")
+        .argParser(secondsArgument)
+        .default(CLASSIC_FIRST_CLIENT_US, "60; the original: 2"),
     )
-    .option(
-      "--idle <seconds>",
-      "silence that ends the transfer (default: 10; the original: 2)",
-      secondsArgument,
-      CLASSIC_SESSION_IDLE_US,
+    .addOption(
+      new Option("--idle <seconds>", "silence that ends the transfer")
+        .argParser(secondsArgument)
+        .default(CLASSIC_SESSION_IDLE_US, "10; the original: 2"),
     )
-    .option("--max-size <bytes>", "largest input to accept (default: 4G)", bytesArgument, 4 * 1024 ** 3)
+    .addOption(
+      new Option("--max-size <bytes>", "largest input to accept")
+        .argParser(bytesArgument)
+        .default(4 * 1024 ** 3, "4G"),
+    )
     .action(runServer);
   const client = tcplike
     .command("client")

@@ -20,8 +20,8 @@ interface LinkValues {
 
 /** The command, without a parent. */
 export function command(): Command {
-  const command = new Command("link")
-    .description("pass UDP datagrams on as a bad network would: lossy, slow, jittery, reordering, rebinding")
+  const command = new Command("godwit link")
+    .description("Pass UDP datagrams on as a bad network would: lossy, slow, jittery, reordering, rebinding.")
     .argument("<listen>", "PORT or HOST:PORT to listen on (a bare port listens on this machine only)")
     .argument("<target>", "HOST:PORT to pass datagrams on to");
   for (const { name, value, text } of LINK_OPTIONS) {

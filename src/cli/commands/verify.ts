@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { listPeers } from "../../api/peers.ts";
 import { verifyReceipt, type ReceiptVerdict } from "../../api/verify-receipt.ts";
 import { ERRORS, GodwitError } from "../../base/errors.ts";
+import { errnoText } from "../../files/disk-errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { reportFailure } from "../follow.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
@@ -44,7 +45,7 @@ function readReceipt(file: string): string {
   } catch (cause) {
     throw new GodwitError(
       "NOT_FOUND",
-      `cannot read the receipt ${shown(file)} (${(cause as NodeJS.ErrnoException).code ?? "error"})`,
+      `cannot read the receipt ${shown(file)}: ${errnoText((cause as NodeJS.ErrnoException).code ?? "EIO")}`,
       { path: file, cause },
     );
   }
