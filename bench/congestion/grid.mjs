@@ -13,10 +13,15 @@ import { runLab } from "../../dist/sim/flow-lab.js";
 import { bbr, polite } from "../../dist/transport/congestion/bbr.js";
 import { cubic } from "../../dist/transport/congestion/cubic.js";
 import { newReno } from "../../dist/transport/congestion/newreno.js";
+import { commandLine } from "../options.mjs";
 
 const CONTROLLERS = { bbr, polite, cubic, newreno: newReno };
-const words = process.argv.slice(2);
-const name = words.find((word) => !word.startsWith("-")) ?? "bbr";
+const { values: only, positionals } = commandLine(
+  import.meta.filename,
+  { figures: { type: "boolean", default: false }, grid: { type: "boolean", default: false } },
+  true,
+);
+const name = positionals[0] ?? "bbr";
 const controller = CONTROLLERS[name];
 if (controller === undefined) throw new Error(`no controller ${name}`);
 
@@ -157,5 +162,5 @@ function printFigures() {
   printShares("100 ms, 1 % loss, 100 Mbit/s", path(100, 100, 1, 1), four(1e5), 60);
 }
 
-if (!words.includes("--figures")) printGrid();
-if (!words.includes("--grid")) printFigures();
+if (!only.figures) printGrid();
+if (!only.grid) printFigures();

@@ -1,6 +1,9 @@
 /** What recovery, controller and pacer cost per packet: sent and acknowledged, with and without loss. */
 import { bbr } from "../../dist/transport/congestion/bbr.js";
 import { Recovery } from "../../dist/transport/recovery/recovery.js";
+import { commandLine } from "../options.mjs";
+
+commandLine(import.meta.filename);
 
 const handler = { handlePacketAcked() {}, handlePacketLost() {}, handleSpuriousLoss() {} };
 

@@ -4,6 +4,8 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join, resolve } from "node:path";
+import { nativeBinding } from "../../dist/node/sockets/native-loader.js";
+import { measure } from "../raw/measure.mjs";
 
 const main = resolve(import.meta.dirname, "../../dist/cli/main.js");
 const TIME = ["/usr/bin/time", "-f", "TIME %U %S %M"];
@@ -218,8 +220,17 @@ async function iperf3(scene) {
   return outcome(client, await server.ended, undefined);
 }
 
-/** Those of `peers` that are installed, behind godwit's two backends. */
-export function contestants(peers) {
+/** A raw loop on loopback: what sockets and AEAD alone would need for as many bytes. */
+async function rawLoop(scene, kind, datagramBytes) {
+  const loop = await measure({ kind, aead: true, datagramBytes, host: "127.0.0.1", seconds: 2 });
+  const seconds = (scene.bytes * 8) / (loop.gbitPerSecond * 1e9);
+  const packets = scene.bytes / loop.payloadBytesPerPacket;
+  const cpu = [loop.senderUsPerPacket, loop.receiverUsPerPacket].map((us) => (us * packets) / 1e6);
+  return { seconds, cpu, rss: [NaN, NaN], file: undefined };
+}
+
+/** Those of `peers` that are installed, behind godwit's two backends; `raw` adds the loops without transport, hash and disk. */
+export function contestants(peers, raw = []) {
   const list = [
     { name: "godwit, native", run: (scene) => godwit(scene, { GODWIT_NATIVE: "1" }) },
     { name: "godwit, plain Node", run: (scene) => godwit(scene, { GODWIT_NATIVE: "0" }) },
@@ -231,5 +242,11 @@ export function contestants(peers) {
   if (peers.includes("curl") && installed("curl")) list.push({ name: "curl, plain HTTP", run: curl });
   if (peers.includes("iperf3") && installed("iperf3"))
     list.push({ name: "iperf3: TCP, no file, no encryption", run: iperf3 });
+  for (const bytes of raw) {
+    const name = `AEAD and sockets alone on loopback, datagrams of ${bytes} bytes`;
+    if (nativeBinding() !== undefined)
+      list.push({ name: `addon: ${name}`, run: (scene) => rawLoop(scene, "native", bytes) });
+    list.push({ name: `plain Node: ${name}`, run: (scene) => rawLoop(scene, "bare", bytes) });
+  }
   return list;
 }

@@ -8,7 +8,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join, resolve } from "node:path";
+import { commandLine } from "../options.mjs";
 
+const { positionals: names } = commandLine(import.meta.filename, {}, true);
 const MAIN = resolve(import.meta.dirname, "../../dist/cli/main.js");
 const NET = resolve(import.meta.dirname, "../emulator/net.sh");
 const RECEIVERS = resolve(import.meta.dirname, "receivers.mjs");
@@ -239,7 +241,6 @@ const rows = {
   },
 };
 
-const names = process.argv.slice(2);
 const usesNet = new Set(["star", "equal", "slow"]);
 console.log(`${cpus().length} x ${cpus()[0]?.model}, node ${process.version}, ${RUNS} runs, medians`);
 try {

@@ -1,7 +1,6 @@
 // The hot functions one by one: what each costs per packet of 1 472 bytes (per MiB for hashing).
 //   node bench/micro/run.mjs [--ms 300]
 import { randomBytes } from "node:crypto";
-import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { RangeSet } from "../../dist/base/range-set.js";
 import { nodePacketKey } from "../../dist/node/crypto/packet-key-node.js";
@@ -14,9 +13,10 @@ import { Recovery } from "../../dist/transport/recovery/recovery.js";
 import { PacketBatch } from "../../dist/wire/batch.js";
 import { FrameReader, NO_FRAME } from "../../dist/wire/frame-reader.js";
 import { writeAck, writeDataToEndHeader } from "../../dist/wire/frames.js";
+import { commandLine } from "../options.mjs";
 import { conditions } from "../table.mjs";
 
-const { values } = parseArgs({ options: { ms: { type: "string", default: "300" } } });
+const { values } = commandLine(import.meta.filename, { ms: { type: "string", default: "300" } });
 
 /** Packets in one call of each function: a batch as the driver fills it. */
 const PACKETS = 64;

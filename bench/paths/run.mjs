@@ -8,23 +8,21 @@ import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { cpus, loadavg, release, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { parseArgs } from "node:util";
 import { emulator, firstEvent, hasEmulator, MAIN, relay } from "./links.mjs";
 import { peerTransfers } from "./peers.mjs";
 import { capacityBits, FIGURES, grid } from "./scenarios.mjs";
+import { commandLine } from "../options.mjs";
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: "boolean", default: false },
-    grid: { type: "boolean", default: false },
-    emulator: { type: "boolean", default: false },
-    only: { type: "string" },
-    peers: { type: "string", default: "scp,rsync,curl,iperf3" },
-    seconds: { type: "string" },
-    qlog: { type: "string" },
-    dir: { type: "string", default: fs.existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
-    out: { type: "string" },
-  },
+const { values } = commandLine(import.meta.filename, {
+  quick: { type: "boolean", default: false },
+  grid: { type: "boolean", default: false },
+  emulator: { type: "boolean", default: false },
+  only: { type: "string" },
+  peers: { type: "string", default: "scp,rsync,curl,iperf3" },
+  seconds: { type: "string" },
+  qlog: { type: "string" },
+  dir: { type: "string", default: fs.existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
+  out: { type: "string" },
 });
 const seconds = Number(values.seconds ?? (values.quick ? 15 : 30));
 const scene = fs.mkdtempSync(join(values.dir, "godwit-paths-"));

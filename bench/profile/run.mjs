@@ -16,18 +16,16 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { LOOPBACK, vethPair } from "../end-to-end/contestants.mjs";
 import { conditions } from "../table.mjs";
+import { commandLine } from "../options.mjs";
 
-const { values } = parseArgs({
-  options: {
-    path: { type: "string", default: "veth" },
-    mib: { type: "string", default: "1024" },
-    plain: { type: "boolean", default: false },
-    top: { type: "string", default: "15" },
-    dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
-  },
+const { values } = commandLine(import.meta.filename, {
+  path: { type: "string", default: "veth" },
+  mib: { type: "string", default: "1024" },
+  plain: { type: "boolean", default: false },
+  top: { type: "string", default: "15" },
+  dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
 });
 const main = resolve(import.meta.dirname, "../../dist/cli/main.js");
 

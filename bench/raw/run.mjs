@@ -2,18 +2,16 @@
 // processes on loopback. Prints a table on stderr and JSON on stdout.
 //
 //   npm run bench:raw -- --seconds 3 --rounds 3
-import { fork } from "node:child_process";
 import { cpus } from "node:os";
-import { parseArgs } from "node:util";
 import { nativeBinding } from "../../dist/node/sockets/native-loader.js";
+import { commandLine } from "../options.mjs";
+import { measure } from "./measure.mjs";
 
-const { values: options } = parseArgs({
-  options: {
-    seconds: { type: "string", default: "2" },
-    rounds: { type: "string", default: "3" },
-    only: { type: "string", default: "" },
-    host: { type: "string", default: "127.0.0.1" },
-  },
+const { values: options } = commandLine(import.meta.filename, {
+  seconds: { type: "string", default: "2" },
+  rounds: { type: "string", default: "3" },
+  only: { type: "string", default: "" },
+  host: { type: "string", default: "127.0.0.1" },
 });
 
 // 65 507 is the largest datagram of IPv4, which loopback carries whole.
@@ -28,36 +26,6 @@ const LOOPS = [
   { name: "godwit's socket on node:dgram + node:crypto", kind: "dgram", aead: true, datagramBytes: 65_507 },
 ];
 
-function message(child) {
-  return new Promise((resolve, reject) => {
-    child.once("message", resolve);
-    child.once("exit", () => reject(new Error("an end of the loop died")));
-  });
-}
-
-async function measure(loop) {
-  const script = new URL("loop.mjs", import.meta.url);
-  const job = { ...loop, host: options.host, seconds: Number(options.seconds) };
-  const receiver = fork(script);
-  receiver.send({ ...job, role: "receive" });
-  const { address } = await message(receiver);
-  const sender = fork(script);
-  sender.send({ ...job, role: "send", address });
-  const sent = await message(sender);
-  receiver.send("report");
-  const received = await message(receiver);
-  return {
-    gbitPerSecond: (received.payloadBytes * 8) / received.seconds / 1e9,
-    sentPackets: sent.packets,
-    receivedPackets: received.packets,
-    forged: received.forged,
-    kernelDrops: received.kernelDrops,
-    senderUsPerPacket: sent.cpuUs / sent.packets,
-    receiverUsPerPacket: received.cpuUs / received.packets,
-    socket: received.description,
-  };
-}
-
 const median = (list) => list.toSorted((a, b) => a.gbitPerSecond - b.gbitPerSecond)[list.length >> 1];
 
 const loops = LOOPS.filter(
@@ -68,7 +36,8 @@ const loops = LOOPS.filter(
 const runs = loops.map(() => []);
 // Interleaved, because such machines change their speed from minute to minute.
 for (let round = 0; round < Number(options.rounds); round++) {
-  for (const [i, loop] of loops.entries()) runs[i].push(await measure(loop));
+  for (const [i, loop] of loops.entries())
+    runs[i].push(await measure({ ...loop, host: options.host, seconds: Number(options.seconds) }));
 }
 const results = loops.map((loop, i) => ({ ...loop, ...median(runs[i]) }));
 const base = results[0]?.gbitPerSecond;

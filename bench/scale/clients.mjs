@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { send } from "../../dist/index.js";
 
-async function sendAll({ numbers, port, source, homes }) {
+async function sendAll({ numbers, port, source, homes, staggerMs }) {
   const results = await Promise.all(
     numbers.map(async (number) => {
+      await new Promise((done) => setTimeout(done, number * staggerMs));
       const started = Date.now();
       let firstMs;
       const transfer = send(source, {

@@ -7,15 +7,13 @@ import { randomBytes } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { send, serve } from "../../dist/index.js";
 import { conditions, median } from "../table.mjs";
+import { commandLine } from "../options.mjs";
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "5" },
-    dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
-  },
+const { values } = commandLine(import.meta.filename, {
+  runs: { type: "string", default: "5" },
+  dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
 });
 const runs = Number(values.runs);
 const main = resolve(import.meta.dirname, "../../dist/cli/main.js");

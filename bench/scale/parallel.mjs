@@ -1,7 +1,8 @@
 // Many senders at once to one `serve`: does the sum hold, and does each get its share?
-//   node bench/scale/parallel.mjs [--mib 1024] [--counts 1,10,100] [--processes 2] [--dir /dev/shm]
+//   node bench/scale/parallel.mjs [--mib 1024] [--counts 1,10,100] [--processes 2] [--stagger 0] [--dir /dev/shm]
 // The same number of bytes in each row, divided among the senders, so that rows compare. The senders
-// live in a few processes, because a hundred Node processes would measure the start of Node.
+// live in a few processes, because a hundred Node processes would measure the start of Node. They begin
+// `stagger` milliseconds apart, all at once unless given.
 import { fork, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
@@ -15,15 +16,15 @@ import {
 } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { commandLine } from "../options.mjs";
+import { conditions } from "../table.mjs";
 
-const { values } = parseArgs({
-  options: {
-    mib: { type: "string", default: "1024" },
-    counts: { type: "string", default: "1,10,100" },
-    processes: { type: "string", default: "2" },
-    dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
-  },
+const { values } = commandLine(import.meta.filename, {
+  mib: { type: "string", default: "1024" },
+  counts: { type: "string", default: "1,10,100" },
+  processes: { type: "string", default: "2" },
+  stagger: { type: "string", default: "0" },
+  dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
 });
 const total = Number(values.mib) * 1024 * 1024;
 const main = resolve(import.meta.dirname, "../../dist/cli/main.js");
@@ -64,7 +65,7 @@ async function measure(count) {
     Array.from({ length: processes }, (_, p) => {
       const child = fork(join(import.meta.dirname, "clients.mjs"));
       const numbers = Array.from({ length: count }, (_, n) => n).filter((n) => n % processes === p);
-      child.send({ numbers, port, source, homes });
+      child.send({ numbers, port, source, homes, staggerMs: Number(values.stagger) });
       return new Promise((done, fail) => {
         child.once("message", done);
         child.once("exit", (code) => code !== 0 && fail(new Error(`a sender process ended with ${code}`)));
@@ -99,19 +100,20 @@ async function measure(count) {
   };
 }
 
+const load = loadavg()[0];
 try {
   const rows = [];
   for (const count of values.counts.split(",").map(Number)) rows.push(await measure(count));
   console.log(
-    `\n${values.mib} MiB divided among the senders, one server on loopback, ${values.dir}, load ${loadavg()[0].toFixed(1)}\n`,
+    `### Many senders at once\n\n${values.mib} MiB divided among the senders, one server on loopback, ${values.dir}; senders begin ${values.stagger} ms apart. ${conditions(load)}\n`,
   );
   console.log(
-    "| senders | sum Mbit/s, all in | from the first accepted file to the last receipt | of one sender | one file takes s: fastest / median / slowest | server CPU s per GiB | senders CPU s per GiB | peak memory MiB, server / a sender process |",
+    "| senders | sum Mbit/s, all in | from the first accepted file to the last receipt | of one sender | one file takes s: fastest / median / slowest | slowest to fastest | server CPU s per GiB | senders CPU s per GiB | peak memory MiB, server / a sender process |",
   );
-  console.log("|---|---|---|---|---|---|---|---|");
+  console.log("|---|---|---|---|---|---|---|---|---|");
   for (const row of rows)
     console.log(
-      `| ${row.count} | ${row.mbit.toFixed(0)} | ${row.busyMbit.toFixed(0)} | ${(row.busyMbit / rows[0].busyMbit).toFixed(2)} | ${row.fastest.toFixed(2)} / ${row.median.toFixed(2)} / ${row.slowest.toFixed(2)} | ${row.serverCpu.toFixed(2)} | ${row.clientCpu.toFixed(2)} | ${row.serverRss.toFixed(0)} / ${row.clientRss.toFixed(0)} |`,
+      `| ${row.count} | ${row.mbit.toFixed(0)} | ${row.busyMbit.toFixed(0)} | ${(row.busyMbit / rows[0].busyMbit).toFixed(2)} | ${row.fastest.toFixed(2)} / ${row.median.toFixed(2)} / ${row.slowest.toFixed(2)} | ${(row.slowest / row.fastest).toFixed(2)} | ${row.serverCpu.toFixed(2)} | ${row.clientCpu.toFixed(2)} | ${row.serverRss.toFixed(0)} / ${row.clientRss.toFixed(0)} |`,
     );
 } finally {
   rmSync(scene, { recursive: true, force: true });

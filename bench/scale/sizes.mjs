@@ -1,5 +1,6 @@
 // How time, CPU and memory grow with the size of a file and with the number of files.
 //   node bench/scale/sizes.mjs [--sizes 1K,1M,64M,1G] [--files 1000,10000] [--dir /dev/shm]
+// An empty list leaves that part out: `--files ""`.
 import { randomBytes } from "node:crypto";
 import {
   appendFileSync,
@@ -13,16 +14,14 @@ import {
 } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { contestants, LOOPBACK } from "../end-to-end/contestants.mjs";
 import { conditions } from "../table.mjs";
+import { commandLine } from "../options.mjs";
 
-const { values } = parseArgs({
-  options: {
-    sizes: { type: "string", default: "1K,1M,64M,1G" },
-    files: { type: "string", default: "1000,10000" },
-    dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
-  },
+const { values } = commandLine(import.meta.filename, {
+  sizes: { type: "string", default: "1K,1M,64M,1G" },
+  files: { type: "string", default: "1000,10000" },
+  dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
 });
 const UNITS = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
 const FILE_BYTES = 1_000;
@@ -50,7 +49,7 @@ try {
   );
   console.log("| what | s | rate | CPU s, sender + receiver | peak memory MiB, sender / receiver | load |");
   console.log("|---|---|---|---|---|---|");
-  for (const size of values.sizes.split(",")) {
+  for (const size of values.sizes.split(",").filter(Boolean)) {
     const bytes = parseInt(size, 10) * UNITS[size.at(-1)];
     const source = join(directory, "source.bin");
     rmSync(source, { force: true });
@@ -61,7 +60,7 @@ try {
     line(`one file of ${size}iB`, result, `${((bytes * 8) / result.seconds / 1e6).toFixed(0)} Mbit/s`);
     rmSync(source);
   }
-  for (const count of values.files.split(",").map(Number)) {
+  for (const count of values.files.split(",").filter(Boolean).map(Number)) {
     const source = join(directory, "tree");
     for (let i = 0; i < count; i++) {
       const parent = join(source, String(Math.floor(i / 1_000)));
