@@ -118,6 +118,7 @@ try {
   const { datagramBytes, wireBytes } = result.path;
   const packets = Math.round(wireBytes / datagramBytes);
   const backend = values.plain ? "plain Node" : "native";
+  console.log("### Where the time goes\n");
   console.log(
     `${backend}, ${path.name}, datagrams of ${datagramBytes} bytes, ${((result.bytes * 8) / result.seconds / 1e6).toFixed(0)} Mbit/s under the profiler. ${conditions()}\n`,
   );
