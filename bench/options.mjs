@@ -13,7 +13,11 @@ function leadingComment(file) {
     .join("\n");
 }
 
-/** Ends the program when `--help` was asked for or an option does not exist; otherwise what parseArgs returns. */
+/**
+ * Ends the program when `--help` was asked for or an option does not exist; otherwise what parseArgs returns.
+ *
+ * @returns {{ values: Record<string, any>, positionals: string[] }} The options by name, and the rest.
+ */
 export function commandLine(file, options = {}, allowPositionals = false) {
   const help = { type: "boolean", short: "h", default: false };
   let parsed;
@@ -23,7 +27,9 @@ export function commandLine(file, options = {}, allowPositionals = false) {
     process.stderr.write(`${error.message}\n\n${leadingComment(file)}\n`);
     process.exit(2);
   }
-  if (!parsed.values.help) return parsed;
-  process.stdout.write(`${leadingComment(file)}\n`);
-  process.exit(0);
+  if (parsed.values.help) {
+    process.stdout.write(`${leadingComment(file)}\n`);
+    process.exit(0);
+  }
+  return parsed;
 }
