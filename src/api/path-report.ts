@@ -34,6 +34,9 @@ export interface PathReport {
   readonly reorderedPackets: number;
   readonly largestReordering: number;
   readonly probeTimeouts: number;
+  /** Whether the path carries ECN marks (`capable`), and packets that arrived marked as congested. */
+  readonly ecn: string;
+  readonly markedPackets: number;
   readonly datagramBytes: number;
   readonly congestionWindowBytes: number;
   readonly pacingRateBytesPerSecond: number;
@@ -115,6 +118,8 @@ export function pathReport(statistics: ConnectionStatistics, facts: PathFacts = 
     reorderedPackets: statistics.packetsReordered,
     largestReordering: statistics.largestReordering,
     probeTimeouts: statistics.probeTimeouts,
+    ecn: statistics.ecnState,
+    markedPackets: statistics.packetsCe,
     datagramBytes: statistics.datagramBytes,
     congestionWindowBytes: Math.round(statistics.congestionWindowBytes),
     pacingRateBytesPerSecond: Math.round(statistics.pacingRateBytesPerSecond),

@@ -56,6 +56,7 @@ export type TransportEvent =
       readonly to: string;
     }
   | { readonly type: "persistent-congestion" }
+  | { readonly type: "ecn-state-changed"; readonly from: string; readonly to: string }
   | {
       readonly type: "path-mtu-changed";
       readonly datagramBytes: number;

@@ -137,6 +137,8 @@ export class QlogFormatter {
         return this.formatRecovery(event, timeMs);
       case "congestion-state-changed":
         return line("quic:congestion_state_updated", "recovery", { old: event.from, new: event.to }, timeMs);
+      case "ecn-state-changed":
+        return line("quic:ecn_state_updated", "recovery", { old: event.from, new: event.to }, timeMs);
       case "path-mtu-changed": {
         const old = this.datagramBytes === undefined ? {} : { old: this.datagramBytes };
         this.datagramBytes = event.datagramBytes;

@@ -79,6 +79,8 @@ export interface LinkConfig {
   readonly junkProbability: number;
   /** An ECN-capable datagram is marked CE. RFC 3168 §5. */
   readonly markProbability: number;
+  /** The ECN mark of a datagram is erased: bleaching. */
+  readonly bleachProbability: number;
   /** Queue from which ECN-capable datagrams are marked CE; 0: never. */
   readonly markQueueBytes: number;
 
@@ -118,6 +120,7 @@ export const PERFECT_LINK: LinkConfig = {
   replayProbability: 0,
   junkProbability: 0,
   markProbability: 0,
+  bleachProbability: 0,
   markQueueBytes: 0,
   changes: [],
 };
@@ -138,6 +141,7 @@ export const HEALED: Partial<LinkConfig> = {
   replayProbability: 0,
   junkProbability: 0,
   markProbability: 0,
+  bleachProbability: 0,
   changes: [],
 };
 
@@ -175,6 +179,7 @@ const PROBABILITIES = [
   "replayProbability",
   "junkProbability",
   "markProbability",
+  "bleachProbability",
 ] as const satisfies readonly (keyof LinkConfig)[];
 
 /**

@@ -23,6 +23,8 @@ export interface LinkStatistics {
   junk: number;
   /** Marked CE. */
   marked: number;
+  /** ECN marks erased. */
+  bleached: number;
   /** Largest backlog in bytes on the wire. */
   queueMaxBytes: number;
   /** Time datagrams spent waiting and being sent, before propagation. */
@@ -49,6 +51,7 @@ export function emptyLinkStatistics(): LinkStatistics {
     replayed: 0,
     junk: 0,
     marked: 0,
+    bleached: 0,
     queueMaxBytes: 0,
     queueDelaySumUs: 0,
     queueDelayMaxUs: 0,

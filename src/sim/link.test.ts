@@ -297,6 +297,12 @@ describe("damage and extras", () => {
     const queue = make({ rateBytesPerSecond: 1_000, markQueueBytes: 2_000 });
     for (let i = 0; i < 4; i++) queue.enqueue(new Uint8Array(1_000), ECN.ect0, i, 0);
     expect(queue.statistics.marked).toBe(2);
+    const bleach = make({ bleachProbability: 1 });
+    for (const ecn of [ECN.ect0, ECN.ce, ECN.notEct]) bleach.enqueue(new Uint8Array(1), ecn, 0, 0);
+    marks.length = 0;
+    bleach.takeDelivered(1, { handleDelivery: (_bytes, ecn) => void marks.push(ecn) });
+    expect(marks).toEqual([ECN.notEct, ECN.notEct, ECN.notEct]);
+    expect(bleach.statistics.bleached).toBe(2);
   });
 });
 

@@ -276,6 +276,14 @@ export class Link<T> {
       transit.ecn = ECN.ce;
       statistics.marked += 1;
     }
+    if (
+      settings.bleachProbability > 0 &&
+      transit.ecn !== ECN.notEct &&
+      random.damage.chance(settings.bleachProbability)
+    ) {
+      transit.ecn = ECN.notEct;
+      statistics.bleached += 1;
+    }
     if (random.order.chance(settings.reorderProbability)) {
       statistics.reordered += 1;
       this.launch(transit, this.arrivalUs(atUs) + settings.reorderDelayUs);

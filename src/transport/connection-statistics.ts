@@ -1,5 +1,7 @@
 /** Counters of one connection, and which limit held its rate. */
 
+import type { EcnState } from "./recovery/ecn.ts";
+
 /** What kept a sender from sending more. */
 export type SendLimit = "congestion" | "pacing" | "flow-control" | "application" | "disk" | "handshake";
 
@@ -25,6 +27,9 @@ export interface ConnectionStatistics {
   readonly largestReordering: number;
   readonly packetsNotAuthentic: number;
   readonly probeTimeouts: number;
+  /** What the path does with ECN marks, as far as known, and packets that the peer received with CE. */
+  readonly ecnState: EcnState;
+  readonly packetsCe: number;
   readonly keyUpdates: number;
   readonly pathChanges: number;
   readonly minRttUs: number;

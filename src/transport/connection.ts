@@ -371,6 +371,8 @@ export class Connection {
       largestReordering: tracker?.reorderingDistance ?? 0,
       packetsNotAuthentic: session?.keys.failedPackets ?? 0,
       probeTimeouts: counters?.probeTimeouts ?? 0,
+      ecnState: recovery?.ecnState ?? "testing",
+      packetsCe: counters?.packetsCe ?? 0,
       keyUpdates: session?.keys.updates ?? 0,
       pathChanges: receiver?.pathChanges ?? 0,
       minRttUs: recovery?.minRttUs ?? 0,

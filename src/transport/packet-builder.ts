@@ -184,8 +184,11 @@ export class PacketBuilder {
     return source.peekPiece(this.objectPiece, credit.availableBytes <= 0);
   }
 
-  /** Ends the packet, padded to `minimumBytes`, appends it to the batch and returns its size. */
-  finish(minimumBytes: number, addresses: Int32Array, addressIndex: number): number {
+  /**
+   * Ends the packet, padded to `minimumBytes`, appends it to the batch with an ECN codepoint and returns
+   * its size.
+   */
+  finish(minimumBytes: number, addresses: Int32Array, addressIndex: number, ecn: number): number {
     const { batch } = this;
     assert(batch !== undefined && !this.isEmpty, "a packet needs a frame");
     const least = Math.min(this.start + Math.max(minimumBytes, MIN_SHORT_PACKET_BYTES) - TAG_BYTES, this.end);
@@ -193,6 +196,7 @@ export class PacketBuilder {
     const size = this.at + TAG_BYTES - this.start;
     const index = batch.push(size, addresses, addressIndex);
     batch.packetNumbers[index] = this.packetNumber;
+    batch.ecn[index] = ecn;
     return size;
   }
 }

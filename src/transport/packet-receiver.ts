@@ -144,7 +144,7 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
       }
       case FRAME.ack:
       case FRAME.ackEcn:
-        this.handleAck(nowUs);
+        this.handleAck(nowUs, type === FRAME.ackEcn);
         return;
       case FRAME.maxObjectData:
         session.credit.raiseLimit(reader.limit);
@@ -238,7 +238,7 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     session.window.handleReceived(newBytes);
   }
 
-  private handleAck(nowUs: number): void {
+  private handleAck(nowUs: number, hasEcnCounts: boolean): void {
     const { session, reader, ranges } = this;
     for (let i = 0; i < reader.rangeCount; i++) {
       ranges[2 * i] = reader.rangeStarts[i];
@@ -249,7 +249,15 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     const delayUs = reader.ackDelay * 2 ** session.peerParameters.ackDelayExponent;
     if (session.events.wantsPackets) this.reportAck(delayUs);
     const ackedBefore = recovery.statistics.packetsAcked;
-    recovery.handleAck(reader.largestAcknowledged, delayUs, ranges, reader.rangeCount, nowUs, this);
+    recovery.handleAck(
+      reader.largestAcknowledged,
+      delayUs,
+      ranges,
+      reader.rangeCount,
+      nowUs,
+      this,
+      hasEcnCounts ? reader : undefined,
+    );
     this.flushAcked();
     keys.handleAcked(reader.largestAcknowledged);
     if (recovery.statistics.packetsAcked > ackedBefore)

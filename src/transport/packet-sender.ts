@@ -3,7 +3,7 @@
  * Order: path validation, CLOSE, ACK, control, streams, file data. Sources: RFC 9000 §13; RFC 9002 §6.2.4, §7.
  */
 import { MIN_DATAGRAM_BYTES } from "../base/limits.ts";
-import type { PacketBatch } from "../wire/batch.ts";
+import { ECN, type PacketBatch } from "../wire/batch.ts";
 import { closeBytes, FRAME, PATH_DATA_FRAME_BYTES, writeBare, writeClose } from "../wire/frames.ts";
 import { SHORT_HEADER_BYTES } from "../wire/header.ts";
 import { ACK_EVERY_PACKETS } from "./ack-tracker.ts";
@@ -175,10 +175,12 @@ export class PacketSender {
   ): void {
     const { session, builder } = this;
     if (builder.isEmpty) return;
-    const size = builder.finish(minimumBytes, addresses, addressIndex);
-    const number = this.nextPacketNumber++;
+    const { recovery } = session;
     const isAckEliciting = builder.isAckEliciting && countsInFlight;
-    session.recovery.handleSent(number, size, nowUs, isAckEliciting, isMtuProbe);
+    const ecn = isAckEliciting ? recovery.ecnCodepoint : ECN.notEct;
+    const size = builder.finish(minimumBytes, addresses, addressIndex, ecn);
+    const number = this.nextPacketNumber++;
+    recovery.handleSent(number, size, nowUs, isAckEliciting, isMtuProbe, ecn !== ECN.notEct);
     if (isAckEliciting) session.liveness.handleSent(nowUs);
     if (session.events.wantsPackets)
       session.events.add({

@@ -16,6 +16,8 @@ const REPORT: PathReport = {
   reorderedPackets: 0,
   largestReordering: 0,
   probeTimeouts: 2,
+  ecn: "capable",
+  markedPackets: 7,
   datagramBytes: 1_472,
   congestionWindowBytes: 1_040_815,
   pacingRateBytesPerSecond: 6_250_000,
@@ -41,6 +43,7 @@ test("the path explained, in numbers for people", () => {
   expect(statisticsLines(REPORT)).toEqual([
     "  round trip  80.4 ms at least, 83.1 ms smoothed, ±0.95 ms",
     "  loss        1.23 % of 34000 packets, 1 packet declared lost too early, 2 timeouts; none received out of order",
+    "  marks       7 packets marked as congested (ECN)",
     "  sent        50.0 MB, 655 kB of it again (1.31 %)",
     "  datagrams   1472 B, 0 key updates, 1 path change",
     "  controller  bbr: window 1.04 MB, pacing 50.0 Mbit/s, bandwidth 48.0 Mbit/s",
@@ -62,9 +65,9 @@ test("curves over the transfer, with their range", () => {
   });
   expect(lines[1]).toMatch(/; 3 received out of order, by 2 at most$/);
   // An eighth, a quarter, a half and all of the largest.
-  expect(lines[5]).toBe("  window      ▂▃▅█  10.0 kB to 80.0 kB");
-  expect(lines[6]).toBe("  pacing      ████  10.0 Mbit/s to 10.0 Mbit/s");
-  expect(lines[7]).toBe("  round trip  ████  80.0 ms to 80.0 ms");
+  expect(lines[6]).toBe("  window      ▂▃▅█  10.0 kB to 80.0 kB");
+  expect(lines[7]).toBe("  pacing      ████  10.0 Mbit/s to 10.0 Mbit/s");
+  expect(lines[8]).toBe("  round trip  ████  80.0 ms to 80.0 ms");
 });
 
 test("a curve", () => {

@@ -67,6 +67,7 @@ export function statisticsLines(path: PathReport): string[] {
   return [
     `  round trip  ${ms(path.minRttUs)} at least, ${ms(path.smoothedRttUs)} smoothed, ±${ms(path.rttVariationUs)}`,
     `  loss        ${(100 * path.lossFraction).toFixed(2)} % of ${count(path.packetsSent, "packet", "packets")}, ${spurious} declared lost too early, ${count(path.probeTimeouts, "timeout", "timeouts")}; ${reordered}`,
+    `  marks       ${path.ecn === "capable" ? `${count(path.markedPackets, "packet", "packets")} marked as congested (ECN)` : "the path carries no ECN marks, or was not asked long enough"}`,
     `  sent        ${formatBytes(path.wireBytes)}, ${formatBytes(path.retransmittedBytes)} of it again (${(100 * path.retransmittedFraction).toFixed(2)} %)`,
     `  datagrams   ${path.datagramBytes} B, ${count(path.keyUpdates, "key update", "key updates")}, ${count(path.pathChanges, "path change", "path changes")}`,
     `  controller  ${path.controller}: window ${formatBytes(path.congestionWindowBytes)}, pacing ${formatRate(path.pacingRateBytesPerSecond)}, bandwidth ${formatRate(path.bandwidthBytesPerSecond)}`,

@@ -94,6 +94,12 @@ const SMALL_ROUND_PACKETS = 100;
 /** Rounds with excess loss and without a queue before they are looked into: one may be a burst on the air. */
 const EXCESS_ROUNDS = 2;
 
+/**
+ * A flow whose packets are marked CE gives way to this share of its rate, and drains its queue. RFC 8511
+ * §4 allows gentler answers to marks than to losses: they come while the queue is still short.
+ */
+const MARKED_SHARE = 0.85;
+
 /** Times in a row that a queue stands after ours was drained, which tell of another sender. */
 const FOREIGN_EVIDENCE = 5;
 /** A flow that gave way down to this share of what it had lately, and still meets a queue, competes. */
@@ -154,6 +160,8 @@ class Bbr implements CongestionController {
 
   private bandwidthAtUp = 0;
   private upStreak = 0;
+  /** When marks were answered last. */
+  private markedAtUs = -Infinity;
   private foreignEvidence = 0;
   private excessRounds = 0;
   /** Of this cruise but for its first round: packets, packets lost, time. */
@@ -258,6 +266,7 @@ class Bbr implements CongestionController {
   handleAck(sample: AckSample): void {
     const { meter } = this;
     meter.handleAck(sample, this.windowBytes);
+    if (sample.ecnCePackets > 0) this.reactToMarks(sample);
     if (meter.isRoundStart) {
       const achieved = meter.deliveryRate / (1 - this.random.rate);
       this.achievedRate += (achieved - this.achievedRate) / 8;
@@ -299,6 +308,29 @@ class Bbr implements CongestionController {
     this.planCruise();
     this.referenceRate = Math.min(this.referenceRate, rate);
     this.meter.limitBandwidth(rate);
+  }
+
+  /**
+   * A router marked packets because its queue grows: congestion beyond doubt. RFC 9002 §7.3. Answered
+   * once a round trip: not for packets sent before the last answer.
+   */
+  private reactToMarks(sample: AckSample): void {
+    const { meter, phase } = this;
+    if (sample.largestAckedSentAtUs <= this.markedAtUs) return;
+    this.markedAtUs = sample.nowUs;
+    if (phase === "startup") {
+      this.isAfterLoss = true;
+      this.endStartup(sample.nowUs);
+    } else if (phase === "compete") {
+      if (this.competition.handleMarks(meter, sample.nowUs)) this.enterProbeRtt(true, sample.nowUs);
+    } else if (phase === "cruise" || phase === "probe-up" || phase === "probe-hold") {
+      const rate = meter.isAppLimited
+        ? Math.max(meter.deliveryRate, meter.bandwidth / 2)
+        : meter.deliveryRate;
+      this.limitBandwidth(rate);
+      this.cruiseRate = MARKED_SHARE * Math.min(this.cruiseRate, this.sendRate());
+      this.enterProbeDown(sample, false);
+    }
   }
 
   private get hasExcessLoss(): boolean {

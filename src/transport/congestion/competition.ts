@@ -59,6 +59,11 @@ export class Competition {
     return this.reduce(meter, nowUs);
   }
 
+  /** Packets were marked CE: the queue is full for certain. Returns whether a test is due. */
+  handleMarks(meter: PathMeter, nowUs: number): boolean {
+    return this.reduce(meter, nowUs);
+  }
+
   private reduce(meter: PathMeter, nowUs: number): boolean {
     const { datagramBytes } = meter;
     this.reducedAtUs = nowUs;

@@ -82,11 +82,7 @@ export abstract class WindowController implements CongestionController {
       this.savedWindowBytes = this.windowBytes;
       this.savedThresholdBytes = this.thresholdBytes;
       this.lostInRecoveryBytes = 0;
-      this.recoveryStartUs = sample.nowUs;
-      this.isRecovering = true;
-      this.windowBytes = Math.max(this.reducedWindowBytes(), this.minimumWindowBytes);
-      this.thresholdBytes = this.windowBytes;
-      this.restartAvoidance(false);
+      this.reduce(sample.nowUs);
     }
     this.lostInRecoveryBytes += sample.lostBytes;
     if (sample.isPersistentCongestion) {
@@ -100,8 +96,21 @@ export abstract class WindowController implements CongestionController {
     }
   }
 
+  private reduce(nowUs: number): void {
+    this.recoveryStartUs = nowUs;
+    this.isRecovering = true;
+    this.windowBytes = Math.max(this.reducedWindowBytes(), this.minimumWindowBytes);
+    this.thresholdBytes = this.windowBytes;
+    this.restartAvoidance(false);
+  }
+
   handleAck(sample: AckSample): void {
     this.smoothedRttUs = sample.smoothedRttUs;
+    if (sample.ecnCePackets > 0 && sample.largestAckedSentAtUs > this.recoveryStartUs) {
+      // RFC 9002 §7.3, B.7: as after a loss, once a round trip. No packet that turns up takes it back.
+      this.savedWindowBytes = 0;
+      this.reduce(sample.nowUs);
+    }
     if (sample.ackedBytes === 0) return;
     if (sample.lostBytes === 0 && sample.largestAckedSentAtUs > this.recoveryStartUs)
       this.isRecovering = false;

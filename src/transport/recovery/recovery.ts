@@ -10,9 +10,11 @@ import { assert } from "../../base/assert.ts";
 import { GodwitError } from "../../base/errors.ts";
 import { SENT_PACKETS_TRACKED } from "../../base/limits.ts";
 import type { EventQueue } from "../../events/queue.ts";
+import type { EcnCounts } from "../../wire/frames.ts";
 import type { CongestionController, CongestionControllerFactory } from "../congestion/controller.ts";
 import { Pacer } from "../pacer.ts";
 import { AckedRanges } from "./acked-ranges.ts";
+import { EcnValidation, type EcnState } from "./ecn.ts";
 import { ReorderingTolerance } from "./reordering.ts";
 import { GRANULARITY_US, RttEstimator } from "./rtt.ts";
 import { emptyAckSample, emptyLossSample } from "./samples.ts";
@@ -20,6 +22,7 @@ import {
   ACKED,
   APP_LIMITED,
   LOST,
+  MARKED,
   MTU_PROBE,
   OUTSTANDING,
   SentPackets,
@@ -102,6 +105,9 @@ export class Recovery {
   private lowestOutstanding = 0;
   private largestAckedNumber = -1;
   private readonly acked = new AckedRanges();
+  private readonly ecn = new EcnValidation();
+  private reportedEcnState: EcnState = this.ecn.state;
+  private cePackets = 0;
 
   /** When the earliest overtaken packet is lost by age, or `undefined`. RFC 9002 §6.1.2. */
   private lossTimeUs: number | undefined = undefined;
@@ -177,6 +183,15 @@ export class Recovery {
     return this.controller.slowStartThresholdBytes;
   }
 
+  /** What the path is known to do with ECN marks. */
+  get ecnState(): EcnState {
+    return this.ecn.state;
+  }
+  /** ECN codepoint of the next ack-eliciting packet. */
+  get ecnCodepoint(): number {
+    return this.ecn.codepoint;
+  }
+
   /** Latest round-trip time as measured, in microseconds; 0 before the first sample. */
   get latestRttUs(): number {
     return this.rtt.latestUs;
@@ -243,6 +258,7 @@ export class Recovery {
    *
    * @param sizeBytes - UDP payload.
    * @param isAckEliciting - Whether the peer will acknowledge it: only then it counts in flight.
+   * @param isMarked - Whether it was sent with ECT(0).
    */
   handleSent(
     packetNumber: number,
@@ -250,6 +266,7 @@ export class Recovery {
     nowUs: number,
     isAckEliciting: boolean,
     isMtuProbe: boolean,
+    isMarked = false,
   ): void {
     const { packets } = this;
     if (packets.needsGrowth) this.makeRoom(nowUs);
@@ -274,7 +291,11 @@ export class Recovery {
     this.appLimitedUntil = Math.min(this.appLimitedUntil, this.totalDelivered + this.inFlight);
     this.inFlight += sizeBytes;
     packets.flags[row] =
-      OUTSTANDING | (isMtuProbe ? MTU_PROBE : 0) | (this.appLimitedUntil !== 0 ? APP_LIMITED : 0);
+      OUTSTANDING |
+      (isMtuProbe ? MTU_PROBE : 0) |
+      (isMarked ? MARKED : 0) |
+      (this.appLimitedUntil !== 0 ? APP_LIMITED : 0);
+    if (isMarked) this.ecn.handleSent();
     packets.firstSentAtUs[row] = this.firstSentAtUs;
     packets.deliveredAtUs[row] = this.deliveredAtUs;
     packets.deliveredBytes[row] = this.totalDelivered;
@@ -301,6 +322,7 @@ export class Recovery {
    * @param ackDelayUs - Delay the peer reported, in microseconds.
    * @param ranges - Pairs `low, high` (both inclusive), highest first.
    * @param rangeCount - Number of pairs.
+   * @param ecnCounts - What the peer has counted of marked packets, if the frame says.
    * @throws GodwitError PROTOCOL_VIOLATION when it acknowledges what was never sent.
    */
   handleAck(
@@ -310,6 +332,7 @@ export class Recovery {
     rangeCount: number,
     nowUs: number,
     handler: RecoveryHandler,
+    ecnCounts?: EcnCounts,
   ): void {
     const { packets, rtt, ackSample: sample } = this;
     assert(rangeCount > 0 && ranges[1] === largest, "the first range ends with the largest number");
@@ -329,6 +352,7 @@ export class Recovery {
     this.newestAcked = -1;
     this.spuriousPackets = 0;
     this.spuriousBytes = 0;
+    this.ackedMarked = 0;
 
     // The fate of each packet is told once; a range that the last ACK had already is skipped.
     const { acked } = this;
@@ -337,6 +361,9 @@ export class Recovery {
       this.handleAckedRun(acked.openLows[run], acked.openHighs[run], nowUs, priorLargestAcked, handler);
     }
     if (largest > priorLargestAcked) this.largestAckedNumber = largest;
+    const cePackets = this.ecn.handleAck(this.ackedMarked, largest > priorLargestAcked, ecnCounts);
+    this.cePackets += cePackets;
+    this.statistics.packetsCe += cePackets;
     const newest = this.newestAcked;
     if (newest >= 0) {
       this.probeTimeoutCount = 0;
@@ -374,7 +401,8 @@ export class Recovery {
     sample.totalLostBytes = this.totalLost;
     sample.largestAcked = this.largestAckedNumber;
     sample.nextPacketNumber = packets.next;
-    sample.ecnCePackets = 0;
+    sample.ecnCePackets = this.cePackets;
+    this.cePackets = 0;
     if (sample.hasRateSample)
       sample.rateLostBytes = this.totalLost - packets.lostBytes[newest & packets.mask];
     this.controller.handleAck(sample);
@@ -383,6 +411,7 @@ export class Recovery {
     if (this.largestAckedNumber >= this.roundEnd) {
       this.roundEnd = packets.next;
       this.tolerance.handleRound();
+      this.ecn.handleRound();
     }
     this.retire(nowUs);
     this.report(nowUs);
@@ -391,6 +420,7 @@ export class Recovery {
 
   /** Newest packet that the ACK in process acknowledged first, or -1. */
   private newestAcked = -1;
+  private ackedMarked = 0;
   private spuriousPackets = 0;
   private spuriousBytes = 0;
   private spuriousNumber = 0;
@@ -418,6 +448,7 @@ export class Recovery {
         );
       }
       flags[row] = flag | ACKED;
+      if ((flag & MARKED) !== 0) this.ackedMarked++;
       const size = sizes[row];
       statistics.packetsAcked++;
       statistics.bytesAcked += size;
@@ -519,6 +550,7 @@ export class Recovery {
       const isMtuProbe = (flag & MTU_PROBE) !== 0;
       flags[row] = (flag & ~OUTSTANDING) | LOST;
       this.inFlight -= size;
+      if ((flag & MARKED) !== 0) this.ecn.handleLost();
       statistics.packetsLost++;
       statistics.bytesLost += size;
       if (!isMtuProbe) {
@@ -607,6 +639,7 @@ export class Recovery {
     this.statistics.probeTimeouts++;
     this.probesWanted = PROBES_PER_TIMEOUT;
     this.probeBaseUs = nowUs;
+    this.ecn.handleProbeTimeout(this.probeTimeoutCount);
     this.events?.add({ type: "pto-fired", count: this.probeTimeoutCount });
   }
 
@@ -646,6 +679,11 @@ export class Recovery {
   handlePathChange(nowUs: number): void {
     this.rtt.reset();
     this.tolerance.reset();
+    this.ecn.handlePathChange();
+    const { packets } = this;
+    // What the old path does to marks says nothing about the new one.
+    for (let number = packets.lowest; number < packets.next; number++)
+      packets.flags[number & packets.mask] &= ~MARKED;
     this.probeTimeoutCount = 0;
     this.probeBaseUs = nowUs;
     this.lossRunStartUs = undefined;
@@ -723,6 +761,10 @@ export class Recovery {
         from,
         to: controller.state,
       });
+    }
+    if (this.ecn.state !== this.reportedEcnState) {
+      events.add({ type: "ecn-state-changed", from: this.reportedEcnState, to: this.ecn.state });
+      this.reportedEcnState = this.ecn.state;
     }
     if (nowUs < this.updateEventDueUs) return;
     this.updateEventDueUs = nowUs + Math.max(UPDATE_INTERVAL_US, rtt.smoothedUs);

@@ -19,6 +19,8 @@ export const SKIPPED = 16;
 export const MTU_PROBE = 32;
 /** The packet was sent while the application, not the network, was the limit. */
 export const APP_LIMITED = 64;
+/** The packet was sent with ECT(0). RFC 9000 §13.4. */
+export const MARKED = 128;
 
 const FIRST_CAPACITY = 1_024;
 

@@ -18,6 +18,8 @@ export interface RecoveryStatistics {
   largestReordering: number;
   probeTimeouts: number;
   persistentCongestions: number;
+  /** Packets that the peer received with CE, as far as that can be believed. */
+  packetsCe: number;
 }
 
 /** Counters of a path that was not used yet. */
@@ -35,5 +37,6 @@ export function emptyStatistics(): RecoveryStatistics {
     largestReordering: 0,
     probeTimeouts: 0,
     persistentCongestions: 0,
+    packetsCe: 0,
   };
 }
