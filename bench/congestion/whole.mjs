@@ -40,7 +40,12 @@ const SEEDS = Number(values.seeds);
 const CLEAN = [20, 100, 250].flatMap((rtt) =>
   [50, 200].map((rate) => ({ name: `clean, ${rtt} ms, ${rate} Mbit/s`, rtt, rate, goal: 0.93 })),
 );
-const ROWS = [...CLEAN, ...FIGURES.filter(({ name, kind }) => kind !== "handshakes" && kind !== "cubic" && !name.startsWith("clean"))];
+const ROWS = [
+  ...CLEAN,
+  ...FIGURES.filter(
+    ({ name, kind }) => kind !== "handshakes" && kind !== "cubic" && !name.startsWith("clean"),
+  ),
+];
 
 const environment = await loadSimEnvironment();
 const WALL_CLOCK_US = 1_790_000_000_000_000;
@@ -63,14 +68,20 @@ class HollowDisk extends SimDisk {
     if (operation.kind === "read") {
       const length = Math.min(operation.target.length, this.fileBytes - operation.offset);
       operation.target.fill(0, 0, length);
-      if (length >= 8) new DataView(operation.target.buffer, operation.target.byteOffset).setFloat64(0, operation.offset + 1);
+      if (length >= 8)
+        new DataView(operation.target.buffer, operation.target.byteOffset).setFloat64(
+          0,
+          operation.offset + 1,
+        );
       return { ok: true, lengthBytes: length };
     }
     // Journals are small; data comes by the megabyte.
-    if (operation.kind === "write" && operation.bytes.length > 65_536) return { ok: true, lengthBytes: operation.bytes.length };
+    if (operation.kind === "write" && operation.bytes.length > 65_536)
+      return { ok: true, lengthBytes: operation.bytes.length };
     if (operation.kind === "truncate") return { ok: true };
     const result = super.perform(operation);
-    if (result.ok && result.facts?.kind === "file") return { ...result, facts: { ...result.facts, sizeBytes: this.fileBytes } };
+    if (result.ok && result.facts?.kind === "file")
+      return { ...result, facts: { ...result.facts, sizeBytes: this.fileBytes } };
     return result;
   }
 }
@@ -95,7 +106,9 @@ function links(path) {
     Object.assign(common, burstLoss(percent / 100, length));
   }
   if (path.blackout !== undefined)
-    common.blackholes = [{ fromUs: path.blackout[0] * 1e6, untilUs: (path.blackout[0] + path.blackout[1]) * 1e6 }];
+    common.blackholes = [
+      { fromUs: path.blackout[0] * 1e6, untilUs: (path.blackout[0] + path.blackout[1]) * 1e6 },
+    ];
   const rateBytesPerSecond = path.rate * 125_000;
   const rate = { rateBytesPerSecond, queueBytes: queueBytes(path) };
   if (path.halved !== undefined)
@@ -103,7 +116,10 @@ function links(path) {
       atUs: second * 1e6,
       set: { rateBytesPerSecond: rateBytesPerSecond / (i === 0 ? 2 : 1) },
     }));
-  return [{ ...common, ...rate }, { ...common, rateBytesPerSecond }];
+  return [
+    { ...common, ...rate },
+    { ...common, rateBytesPerSecond },
+  ];
 }
 
 /** One process: an endpoint and at most one session. */
@@ -127,9 +143,15 @@ class Program {
     const disk = new HollowDisk(seed, side, () => WALL_CLOCK_US + world.nowUs, fileBytes);
     if (side === "sender") disk.plant(`/src/${FILE}`, new Uint8Array(1));
     else disk.plantDirectory("/in");
-    this.disk = new DiskQueue(host, disk, DISK_LATENCY, new SeededRandom(seed, `disk/${side}`), (id, result) => {
-      this.binding?.session.handleDiskResult(id, result, world.nowUs);
-    });
+    this.disk = new DiskQueue(
+      host,
+      disk,
+      DISK_LATENCY,
+      new SeededRandom(seed, `disk/${side}`),
+      (id, result) => {
+        this.binding?.session.handleDiskResult(id, result, world.nowUs);
+      },
+    );
     host.start(this);
   }
 
@@ -138,7 +160,13 @@ class Program {
   }
 
   sessionHost(connection) {
-    return { hash: environment.hash, peerKey: connection.peerIdentity, peerFingerprint: "peer", peerAddress: "sim", umask: 0o022 };
+    return {
+      hash: environment.hash,
+      peerKey: connection.peerIdentity,
+      peerFingerprint: "peer",
+      peerAddress: "sim",
+      umask: 0o022,
+    };
   }
 
   handleDatagrams(batch, from, to, nowUs) {
@@ -152,7 +180,11 @@ class Program {
   pollTransmit(batch, nowUs) {
     for (const connection of this.endpoint.takeAccepted()) {
       const policy = { location: "/in", canRead: true, canWrite: true, keepsExisting: false };
-      this.binding = new SessionBinding(connection, new ServerSession(this.sessionHost(connection), policy), false);
+      this.binding = new SessionBinding(
+        connection,
+        new ServerSession(this.sessionHost(connection), policy),
+        false,
+      );
     }
     if (this.binding === undefined && this.connection?.state === "established") {
       this.note("connected", nowUs);
@@ -174,7 +206,10 @@ class Program {
   }
 
   nextTimeoutUs() {
-    const atUs = Math.min(this.endpoint.nextTimeoutUs() ?? Infinity, this.binding?.nextTimeoutUs() ?? Infinity);
+    const atUs = Math.min(
+      this.endpoint.nextTimeoutUs() ?? Infinity,
+      this.binding?.nextTimeoutUs() ?? Infinity,
+    );
     return atUs === Infinity ? undefined : atUs;
   }
 }
@@ -199,15 +234,23 @@ function transfer(path, seed) {
     world.route(receiver, sender, [back]);
     const beginUs = world.nowUs;
     const first = (name, nowUs) => (report.at[name] ??= (nowUs - beginUs) / 1e6);
-    const client = new Program(world, sender, "sender", seed * 1_000 + 2 * i, fileBytes, (type, nowUs, event) => {
-      if (type === "connected" || type === "done" || type === "file-started") first(type, nowUs);
-      else if (type === "congestion-state-changed") {
-        if (event.from === "startup") first("filled", nowUs);
-        report.states.push([(nowUs - beginUs) / 1e6, event.to]);
-      } else if (type === "recovery-updated") report.history.push({ at: (nowUs - beginUs) / 1e6, ...event });
-      if (type === "done") report.outcome = event;
-      if (type === "pump") report.connection = event;
-    });
+    const client = new Program(
+      world,
+      sender,
+      "sender",
+      seed * 1_000 + 2 * i,
+      fileBytes,
+      (type, nowUs, event) => {
+        if (type === "connected" || type === "done" || type === "file-started") first(type, nowUs);
+        else if (type === "congestion-state-changed") {
+          if (event.from === "startup") first("filled", nowUs);
+          report.states.push([(nowUs - beginUs) / 1e6, event.to]);
+        } else if (type === "recovery-updated")
+          report.history.push({ at: (nowUs - beginUs) / 1e6, ...event });
+        if (type === "done") report.outcome = event;
+        if (type === "pump") report.connection = event;
+      },
+    );
     new Program(world, receiver, "receiver", seed * 1_000 + 2 * i + 1, fileBytes, (type, nowUs, event) => {
       if (type === "chunk-verified") {
         first("firstChunk", nowUs);
@@ -227,7 +270,10 @@ function transfer(path, seed) {
     report.beginUs = beginUs;
   }
   const wanted = path.kind === "flows" ? 1 : count;
-  world.run(world.nowUs + LONGEST_US, () => reports.filter(({ outcome }) => outcome !== undefined).length >= wanted);
+  world.run(
+    world.nowUs + LONGEST_US,
+    () => reports.filter(({ outcome }) => outcome !== undefined).length >= wanted,
+  );
   for (const report of reports) {
     report.statistics = report.connection.statistics(world.nowUs);
     report.seconds = report.at.done ?? (world.nowUs - report.beginUs) / 1e6;
@@ -256,11 +302,15 @@ for (const path of ROWS) {
       const to = Math.min(...reports.map(({ seconds }) => seconds)) - 1;
       const shares = reports.map(
         ({ chunks }) =>
-          chunks.filter(([at]) => at >= from && at < to).reduce((sum, [, bytes]) => sum + bytes, 0) / (to - from) / (path.rate * 125_000),
+          chunks.filter(([at]) => at >= from && at < to).reduce((sum, [, bytes]) => sum + bytes, 0) /
+          (to - from) /
+          (path.rate * 125_000),
       );
       const sum = shares.reduce((total, share) => total + share, 0);
       const jain = sum ** 2 / (shares.length * shares.reduce((total, share) => total + share ** 2, 0));
-      console.log(`${path.name.padEnd(52)} Jain ${jain.toFixed(3)}, sum ${(100 * sum).toFixed(1)} %, each ${shares.map((s) => (100 * s).toFixed(1)).join(" ")}`);
+      console.log(
+        `${path.name.padEnd(52)} Jain ${jain.toFixed(3)}, sum ${(100 * sum).toFixed(1)} %, each ${shares.map((s) => (100 * s).toFixed(1)).join(" ")}`,
+      );
       continue;
     }
     const [report] = reports;
@@ -278,7 +328,9 @@ for (const path of ROWS) {
     if (values.trace) {
       for (const [second, state] of report.states) console.log(`    ${second.toFixed(3)} ${state}`);
       for (const h of report.history)
-        console.log(`    ${h.at.toFixed(3)} window ${(h.congestionWindowBytes / 1472).toFixed(0)} in flight ${(h.bytesInFlight / 1472).toFixed(0)} pacing ${(h.pacingRateBytesPerSecond / 125e3).toFixed(1)} bandwidth ${(h.bandwidthBytesPerSecond / 125e3).toFixed(1)} srtt ${(h.smoothedRttUs / 1e3).toFixed(0)} min ${(h.minRttUs / 1e3).toFixed(0)}`);
+        console.log(
+          `    ${h.at.toFixed(3)} window ${(h.congestionWindowBytes / 1472).toFixed(0)} in flight ${(h.bytesInFlight / 1472).toFixed(0)} pacing ${(h.pacingRateBytesPerSecond / 125e3).toFixed(1)} bandwidth ${(h.bandwidthBytesPerSecond / 125e3).toFixed(1)} srtt ${(h.smoothedRttUs / 1e3).toFixed(0)} min ${(h.minRttUs / 1e3).toFixed(0)}`,
+        );
     }
   }
 }

@@ -361,6 +361,9 @@ class Bbr implements CongestionController {
     }
     const isDrained = sample.bytesInFlight <= this.cruiseBytes();
     if (phase === "drain" && (isDrained || this.roundsInPhase > DRAIN_ROUNDS)) this.enterCruise(nowUs);
+    // Below the bandwidth no longer than it takes: the rest of the round would leave the link idle.
+    if (phase === "probe-down" && isDrained && !this.isTest && this.roundsInPhase >= 1)
+      this.endProbeDown(sample);
     if (meter.isRoundStart && this.phase === phase) this.updateRound(sample, isDrained);
     const isStale = nowUs - meter.minRttAtUs > MIN_RTT_WINDOW_US;
     if (isStale && this.phase !== "probe-rtt" && this.phase !== "compete") this.enterProbeRtt(false, nowUs);
@@ -380,8 +383,7 @@ class Bbr implements CongestionController {
         break;
       case "probe-down":
         if (this.roundsInPhase < DOWN_ROUNDS && !(isDrained && this.hasTestSent(sample))) break;
-        this.observation.finishAt(sample.nextPacketNumber);
-        this.enterCruise(nowUs);
+        this.endProbeDown(sample);
         break;
       case "probe-rtt":
         if (this.roundsInPhase >= PROBE_RTT_ROUNDS) this.endProbeRtt(sample);
@@ -557,6 +559,11 @@ class Bbr implements CongestionController {
     // What went through without loss before a probe goes through after it.
     this.rateBefore = Math.max(meter.deliveryRate, this.bandwidthAtUp);
     this.excessRounds = 0;
+  }
+
+  private endProbeDown(sample: AckSample): void {
+    this.observation.finishAt(sample.nextPacketNumber);
+    this.enterCruise(sample.nowUs);
   }
 
   private enterProbeRtt(isCompetitionTest: boolean, nowUs: number): void {
