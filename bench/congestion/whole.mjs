@@ -22,7 +22,7 @@ import { DEFAULT_OPTIONS } from "../../dist/transfer/messages.js";
 import { ServerSession } from "../../dist/transfer/server-session.js";
 import { SessionBinding } from "../../dist/transfer/session-binding.js";
 import { Endpoint } from "../../dist/transport/endpoint.js";
-import { bdpBytes, FIGURES, queueBytes } from "../paths/scenarios.mjs";
+import { FIGURES, queueBytes } from "../paths/scenarios.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -129,6 +129,7 @@ class Program {
     this.note = note;
     this.side = side;
     this.world = world;
+    this.host = host;
     this.endpoint = new Endpoint({
       crypto: environment.crypto,
       identity: identity.signing,
@@ -244,28 +245,35 @@ function transfer(path, seed) {
         if (type === "connected" || type === "done" || type === "file-started") first(type, nowUs);
         else if (type === "congestion-state-changed") {
           if (event.from === "startup") first("filled", nowUs);
-          report.states.push([(nowUs - beginUs) / 1e6, event.to]);
+          report.states.push({ at: (nowUs - beginUs) / 1e6, to: event.to });
         } else if (type === "recovery-updated")
           report.history.push({ at: (nowUs - beginUs) / 1e6, ...event });
         if (type === "done") report.outcome = event;
         if (type === "pump") report.connection = event;
       },
     );
-    new Program(world, receiver, "receiver", seed * 1_000 + 2 * i + 1, fileBytes, (type, nowUs, event) => {
-      if (type === "chunk-verified") {
-        first("firstChunk", nowUs);
-        report.at.lastChunk = (nowUs - beginUs) / 1e6;
-        report.verifiedBytes += event.lengthBytes;
-        report.chunks ??= [];
-        report.chunks.push([(nowUs - beginUs) / 1e6, event.lengthBytes]);
-      } else if (type === "file-verified" || type === "file-committed") first(type, nowUs);
-      if (type === "pump" && event.heldObjectBytes > 0) first("firstByte", nowUs);
-      if (type === "pump") {
-        const bytes = event.statistics(nowUs).objectBytesReceived;
-        if (bytes >= fileBytes) first("lastByte", nowUs);
-      }
-    });
-    client.dial(receiver.publicAddress);
+    const server = new Program(
+      world,
+      receiver,
+      "receiver",
+      seed * 1_000 + 2 * i + 1,
+      fileBytes,
+      (type, nowUs, event) => {
+        if (type === "chunk-verified") {
+          first("firstChunk", nowUs);
+          report.at.lastChunk = (nowUs - beginUs) / 1e6;
+          report.verifiedBytes += event.lengthBytes;
+          report.chunks ??= [];
+          report.chunks.push([(nowUs - beginUs) / 1e6, event.lengthBytes]);
+        } else if (type === "file-verified" || type === "file-committed") first(type, nowUs);
+        if (type === "pump" && event.heldObjectBytes > 0) first("firstByte", nowUs);
+        if (type === "pump") {
+          const bytes = event.statistics(nowUs).objectBytesReceived;
+          if (bytes >= fileBytes) first("lastByte", nowUs);
+        }
+      },
+    );
+    client.dial(server.host.publicAddress);
     sender.poke();
     report.beginUs = beginUs;
   }
@@ -315,18 +323,19 @@ for (const path of ROWS) {
     }
     const [report] = reports;
     const { at, statistics, seconds } = report;
+    const wireSeconds = ((report.fileBytes / 1437) * 1500) / (path.rate * 125_000);
     const share = report.fileBytes / capacity(path, seconds);
     const packets = statistics.packetsSent;
     console.log(
       `${path.name.padEnd(52)} ${(100 * share).toFixed(1)} %${path.goal === undefined ? "" : ` of ${100 * path.goal}`}` +
-        `  connect ${fixed(at.connected)}  accept ${fixed(at["file-started"])}  first byte ${fixed(at.firstByte)}  filled ${fixed(at.filled)}` +
+        `  over ${fixed(seconds - wireSeconds)} s  connect ${fixed(at.connected)}  accept ${fixed(at["file-started"])}  first byte ${fixed(at.firstByte)}  filled ${fixed(at.filled)}` +
         `  last byte ${fixed(at.lastByte)}  verified ${fixed(at["file-verified"])}  committed ${fixed(at["file-committed"])}  done ${fixed(at.done)}` +
         `  sent/needed ${(1 + statistics.retransmittedBytes / report.fileBytes).toFixed(3)}  lost ${((100 * statistics.packetsLost) / packets).toFixed(2)} %` +
         `  spurious ${((100 * statistics.packetsSpurious) / packets).toFixed(2)} %  queue drops ${report.queueDrops}  ptos ${statistics.probeTimeouts} datagram ${statistics.datagramBytes}`,
     );
     if (report.outcome?.code !== undefined) console.log(report.outcome);
     if (values.trace) {
-      for (const [second, state] of report.states) console.log(`    ${second.toFixed(3)} ${state}`);
+      for (const state of report.states) console.log(`    ${fixed(state.at, 3)} ${state.to}`);
       for (const h of report.history)
         console.log(
           `    ${h.at.toFixed(3)} window ${(h.congestionWindowBytes / 1472).toFixed(0)} in flight ${(h.bytesInFlight / 1472).toFixed(0)} pacing ${(h.pacingRateBytesPerSecond / 125e3).toFixed(1)} bandwidth ${(h.bandwidthBytesPerSecond / 125e3).toFixed(1)} srtt ${(h.smoothedRttUs / 1e3).toFixed(0)} min ${(h.minRttUs / 1e3).toFixed(0)}`,

@@ -14,6 +14,7 @@ import type {
   CongestionControllerFactory,
   LossSample,
 } from "./controller.ts";
+import { PacketTrain } from "./packet-train.ts";
 import { PathMeter } from "./path-meter.ts";
 import { QuietObservation } from "./quiet-observation.ts";
 import { RandomLoss } from "./random-loss.ts";
@@ -37,6 +38,16 @@ type Phase =
 
 /** First window in datagrams: two rounds of slow start less than ten, and what paths take without harm. */
 const INITIAL_WINDOW_DATAGRAMS = 32;
+/** Least time that the part of the first flight is spread over that does not leave at once, in microseconds. */
+const FIRST_FLIGHT_US = 10_000;
+/**
+ * What the first burst says of the path is believed this far, and in one round the window grows to no more
+ * than so many first ones: a shaper lets a burst pass faster than what follows.
+ */
+const JUMP_SHARE = 0.75;
+const JUMP_MAX = 16;
+/** Growth from there on. */
+const GROWTH_AFTER_JUMP = 0.5;
 /** Windows never fall below. BBR §2.7 (BBRMinPipeCwnd). */
 const MIN_WINDOW_DATAGRAMS = 4;
 /** Window in round trips of data: room for late packets and acknowledgements. BBR §2.4 (BBRDefaultCwndGain). */
@@ -136,7 +147,11 @@ class Bbr implements CongestionController {
   private readonly random = new RandomLoss();
   private readonly observation = new QuietObservation();
   private readonly startup = new Startup();
+  private readonly train = new PacketTrain();
   private readonly competition = new Competition();
+  /** Window that the first burst suggested, and the first packet sent after. */
+  private jumpBytes = 0;
+  private jumpEnd = 0;
 
   private phase: Phase = "startup";
   private phaseRound = 0;
@@ -209,8 +224,11 @@ class Bbr implements CongestionController {
     return this.random.rate;
   }
 
-  handleSent(_nowUs: number, _packetNumber: number, bytes: number, bytesInFlight: number): void {
+  handleSent(nowUs: number, packetNumber: number, bytes: number, bytesInFlight: number): void {
     if (bytesInFlight + bytes > this.windowBytes) this.fullWindowRound = this.meter.roundCount;
+    if (this.train.isSent) return;
+    this.train.handleSent(nowUs, packetNumber);
+    if (this.train.isSent) this.spreadFirstFlight();
   }
 
   handleLoss(sample: LossSample): void {
@@ -250,6 +268,9 @@ class Bbr implements CongestionController {
   private restart(nowUs: number): void {
     this.meter.forgetBandwidth();
     this.startup.reset();
+    this.train.reset();
+    this.jumpBytes = 0;
+    this.jumpEnd = 0;
     this.observation.cancel();
     this.isTest = false;
     this.isAfterLoss = false;
@@ -272,6 +293,7 @@ class Bbr implements CongestionController {
       this.achievedRate += (achieved - this.achievedRate) / 8;
     }
     if (this.observation.handleAck(sample)) this.judgeLoss();
+    if (this.phase === "startup" && this.train.handleAck(sample, this.datagramBytes)) this.jump(sample);
     this.updatePhase(sample);
     this.setRates(sample);
   }
@@ -638,10 +660,13 @@ class Bbr implements CongestionController {
     const rate = this.sendRate();
     if (this.phase === "compete") this.setCompetingRates(sample);
     else if (rate === 0 || meter.minRttUs === Infinity) {
-      this.windowBytes += sample.ackedBytes;
-      if (sample.hasRttSample) {
+      if (this.jumpBytes === 0) this.windowBytes += sample.ackedBytes;
+      if (!this.train.isSent) this.pacingRate = Infinity;
+      else if (this.train.isOpen) this.spreadFirstFlight();
+      else if (sample.largestAcked < this.jumpEnd)
+        this.pacingRate = (this.windowBytes * 1e6) / sample.smoothedRttUs;
+      else if (sample.hasRttSample)
         this.pacingRate = (STARTUP_PACING_GAIN * this.windowBytes * 1e6) / sample.latestRttUs;
-      }
     } else if (this.phase === "startup") this.setStartupRates(sample, rate);
     else if (this.phase === "probe-rtt") {
       if (sample.hasRttSample) this.probeRttMinUs = Math.min(this.probeRttMinUs, sample.latestRttUs);
@@ -671,16 +696,54 @@ class Bbr implements CongestionController {
       this.windowBytes = this.holdBytes(rate, meter.minRttUs + meter.jitterUs);
       return;
     }
+    // The first burst leaves at once, and what follows waits for what it tells.
+    if (!this.train.isSent) {
+      this.pacingRate = Infinity;
+      return;
+    }
+    if (this.train.isOpen) {
+      this.spreadFirstFlight();
+      return;
+    }
+    // Believed so far, one round at this rate; then the path itself tells more.
+    if (sample.largestAcked < this.jumpEnd) {
+      this.pacingRate = (this.windowBytes * 1e6) / meter.minRttUs;
+      return;
+    }
     // As slow start: a sample of the rate lags behind a window that doubles.
     // The first flight after a pause is marked as limited by the application, even if it fills the window.
     const isUsed = !sample.rateIsAppLimited || meter.roundCount - this.fullWindowRound <= 1;
-    if (isUsed) this.windowBytes += STARTUP_GROWTH * sample.ackedBytes;
+    const isThere = this.train.rate > 0 && this.windowBytes >= this.believedBytes();
+    const growth = isThere ? GROWTH_AFTER_JUMP : STARTUP_GROWTH;
+    if (isUsed) this.windowBytes += growth * sample.ackedBytes;
     // Signs of a full pipe come a round trip late: until then no more than growth at this speed needs.
     const mostBytes =
       (STARTUP_WINDOW * rate * meter.minRttUs) / 1e6 + INITIAL_WINDOW_DATAGRAMS * this.datagramBytes;
-    this.windowBytes = Math.min(this.windowBytes, mostBytes);
-    const perRound = ((1 + STARTUP_GROWTH) * this.windowBytes * 1e6) / sample.smoothedRttUs;
-    this.pacingRate = Math.max(STARTUP_PACING_GAIN * rate, perRound);
+    this.windowBytes = Math.min(this.windowBytes, Math.max(mostBytes, STARTUP_WINDOW * this.jumpBytes));
+    const perRound = ((1 + growth) * this.windowBytes * 1e6) / sample.smoothedRttUs;
+    this.pacingRate = Math.max((isThere ? STARTUP_CAREFUL_GAIN : STARTUP_PACING_GAIN) * rate, perRound);
+  }
+
+  /** Paces what follows the first burst until its fate is known. */
+  private spreadFirstFlight(): void {
+    const { minRttUs } = this.meter;
+    const spanUs = minRttUs === Infinity ? FIRST_FLIGHT_US : Math.max(minRttUs, FIRST_FLIGHT_US);
+    this.pacingRate = (this.windowBytes * 1e6) / spanUs;
+  }
+
+  /** Bytes in flight that the first burst suggests. */
+  private believedBytes(): number {
+    return (JUMP_SHARE * this.train.rate * this.meter.minRttUs) / 1e6;
+  }
+
+  /** The first burst has told how fast it was carried. */
+  private jump(sample: AckSample): void {
+    const mostBytes = JUMP_MAX * INITIAL_WINDOW_DATAGRAMS * this.datagramBytes;
+    const bytes = Math.min(this.believedBytes(), mostBytes);
+    if (bytes <= this.windowBytes) return;
+    this.windowBytes = bytes;
+    this.jumpBytes = bytes;
+    this.jumpEnd = sample.nextPacketNumber;
   }
 
   private setCompetingRates(sample: AckSample): void {

@@ -304,6 +304,7 @@ export class Recovery {
     this.probeBaseUs = nowUs;
     this.pacer.handleSent(sizeBytes, nowUs);
     this.controller.handleSent(nowUs, packetNumber, sizeBytes, this.inFlight);
+    this.pacer.setRate(this.controller.pacingRateBytesPerSecond, nowUs);
   }
 
   /** A packet number was left out on purpose: a peer that acknowledges it lies. RFC 9000 §21.4. */
