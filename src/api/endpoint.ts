@@ -3,6 +3,7 @@ import type { CongestionControllerFactory } from "../transport/congestion/contro
 import { bbr, polite } from "../transport/congestion/bbr.ts";
 import { cubic } from "../transport/congestion/cubic.ts";
 import { newReno } from "../transport/congestion/newreno.ts";
+import type { ConnectionConfig } from "../transport/connection.ts";
 import type { CryptoProvider } from "../transport/crypto.ts";
 import { Endpoint, type AcceptOptions } from "../transport/endpoint.ts";
 import type { DatagramSocket } from "../transport/socket.ts";
@@ -32,6 +33,7 @@ export function makeEndpoint(
   socket: DatagramSocket,
   options: NetworkOptions,
   accept: AcceptOptions | undefined,
+  config: Partial<ConnectionConfig> = {},
 ): Endpoint {
   const nowUs = monotonicNowUs();
   const seedBytes = crypto.randomBytes(new Uint8Array(4));
@@ -44,6 +46,7 @@ export function makeEndpoint(
       agent: `godwit/${VERSION}`,
       keepAliveUs: KEEP_ALIVE_US,
       ...(options.patienceUs === undefined ? {} : { patienceUs: options.patienceUs }),
+      ...config,
     },
     controllerFactory: CONTROLLERS[options.controller ?? "bbr"],
     rateCap: rateCap(options.rateBytesPerSecond, nowUs),

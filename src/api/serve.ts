@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { ERRORS, GodwitError } from "../base/errors.ts";
+import { RECEIVE_MEMORY_LEAST_BYTES } from "../base/limits.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { parseSafePath } from "../files/safe-path.ts";
 import { printable } from "../files/printable.ts";
@@ -20,6 +21,7 @@ import { loadIdentity } from "../node/stores/identity.ts";
 import { KnownPeers, type KnownPeer } from "../node/stores/known-peers.ts";
 import type { Connection } from "../transport/connection.ts";
 import { fingerprintOf } from "../transport/fingerprint.ts";
+import { ReceiveBudget } from "../transport/receive-budget.ts";
 import { PairingDesk } from "../transport/pairing/pairing-desk.ts";
 import { ServerSession } from "../transfer/server-session.ts";
 import type { TransferOutcome } from "../transfer/tally.ts";
@@ -192,7 +194,16 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
           },
         };
   const qlog = qlogDirectory(options, (event) => events.emit({ type: "log-stopped", reason: event.reason }));
-  const endpoint = makeEndpoint(identity, crypto, socket, options, { verifyPeer, pairing });
+  // Each begins with its least part; the rest is divided among those that are let in.
+  const memory = new ReceiveBudget();
+  const endpoint = makeEndpoint(
+    identity,
+    crypto,
+    socket,
+    options,
+    { verifyPeer, pairing },
+    { receiveWindowBytes: RECEIVE_MEMORY_LEAST_BYTES },
+  );
 
   const finish = async (result: ServedTransfer | undefined): Promise<void> => {
     if (isEnding) return;
@@ -217,6 +228,16 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const attempts = new Map<string, Attempt>();
 
   const accept = (connection: Connection): void => {
+    const lease = memory.join();
+    if (lease === undefined) {
+      connection.close(
+        "BUSY",
+        "this machine has as many transfers as it takes; try again later",
+        monotonicNowUs(),
+      );
+      return;
+    }
+    connection.shareReceiveMemory(lease);
     const number = nextConnection++;
     const publicKey = connection.peerIdentity ?? new Uint8Array(32);
     const fingerprint = fingerprintOf(publicKey, crypto);
@@ -248,6 +269,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
         peerFingerprint: fingerprint,
         peerAddress: peer.address,
         umask: process.umask(),
+        receiveMemory: lease,
         patienceUs: options.patienceUs,
         beforeReceiving: (job, proceed) => {
           const earlier = attempts.get(job);
@@ -288,6 +310,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     void outcomeReached.then(() => settleAttempt());
     void outcomeReached.then(async (outcome) => {
       clearInterval(timer);
+      lease.leave();
       for (const [job, attempt] of attempts) if (attempt.connection === connection) attempts.delete(job);
       if (isTransfer) {
         const result = servedTransfer(outcome, {

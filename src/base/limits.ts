@@ -75,6 +75,12 @@ export const RECEIVE_MEMORY_MAX_BYTES = 64 * 1024 * 1024;
 /** Bytes received and not yet consumed, all transfers of one process together. */
 export const RECEIVE_MEMORY_PROCESS_BYTES = 256 * 1024 * 1024;
 
+/**
+ * The part of it that each connection has for itself, before an even share of the rest: two chunks, so
+ * that one can come in while another is written.
+ */
+export const RECEIVE_MEMORY_LEAST_BYTES = 512 * 1024;
+
 /** Transfers at once for one peer key. */
 export const TRANSFERS_PER_PEER = 8;
 

@@ -246,6 +246,7 @@ export class ClientSession extends TransferSession {
           destination: undefined,
           options: request.options,
           umask: host.umask,
+          memory: host.receiveMemory,
           job: jobName(host.hash, host.peerKey, id),
           isRequested: requestedEntries(request.paths, request.rules),
         });

@@ -7,6 +7,7 @@ import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
 import { CHUNK_BYTES, RECEIVE_MEMORY_MAX_BYTES } from "../base/limits.ts";
 import type { EventQueue } from "../events/queue.ts";
+import type { MemoryLimit } from "../files/chunk-pool.ts";
 import { ChunkPool } from "../files/chunk-pool.ts";
 import type { RootHandle } from "../files/disk.ts";
 import { destinationErrorCode, errnoText } from "../files/disk-errors.ts";
@@ -50,6 +51,8 @@ export interface ReceiverSetup {
   /** Directory below the root, `undefined` for the root itself. */
   readonly destination: SafePath | undefined;
   readonly options: TransferOptions;
+  /** Memory for chunks; as much as the largest window unless given. */
+  readonly memory?: MemoryLimit | undefined;
   /** Permission bits that are never given. */
   readonly umask: number;
   /** Name of the job, for staging files, journal and lock. */
@@ -64,7 +67,7 @@ export interface ReceiverSetup {
 export class Receiver implements ReceivingEngine, OutputOwner {
   private readonly setup: ReceiverSetup;
   readonly tally: Tally;
-  private readonly pool = new ChunkPool(RECEIVE_MEMORY_MAX_BYTES + POOL_SLACK_BYTES);
+  private readonly pool: ChunkPool;
   private readonly directories: DirectoryTree;
   private readonly output: StagingOutput;
   private journal: JobJournal | undefined;
@@ -89,6 +92,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
   constructor(setup: ReceiverSetup) {
     this.setup = setup;
     const { runner, root, hash, messages, events } = setup;
+    this.pool = new ChunkPool(setup.memory ?? RECEIVE_MEMORY_MAX_BYTES + POOL_SLACK_BYTES);
     this.verdicts = new EntryVerdicts(hash, messages, events);
     this.tally = this.verdicts.tally;
     this.directories = new DirectoryTree(runner, root, hash);

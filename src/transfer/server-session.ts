@@ -129,6 +129,7 @@ export class ServerSession extends TransferSession {
           destination,
           options: request.options,
           umask: host.umask,
+          memory: host.receiveMemory,
           job,
           giveReceipt: (tally) => this.giveReceipt(tally, request.transferId),
         });

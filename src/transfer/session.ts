@@ -11,6 +11,7 @@ import { GodwitError } from "../base/errors.ts";
 import { CONTROL_BACKLOG_BYTES, EARLY_CONTROL_BYTES, SESSION_PATIENCE_US } from "../base/limits.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { EventQueue } from "../events/queue.ts";
+import type { MemoryLimit } from "../files/chunk-pool.ts";
 import type { DiskRequest, DiskResult, RootHandle } from "../files/disk.ts";
 import { ask } from "../files/disk.ts";
 import { DiskRunner } from "../files/disk-runner.ts";
@@ -61,6 +62,8 @@ export interface SessionHost {
   readonly receipts?: ReceiptHost | undefined;
   /** Time without progress after which a peer that answers is given up, in microseconds; 0 for never. Default 60 s. */
   readonly patienceUs?: number | undefined;
+  /** Memory for receiving, where it is shared; as much as the largest window unless given. */
+  readonly receiveMemory?: MemoryLimit | undefined;
   /** Memory for sending; 32 MiB unless given. */
   readonly supplyBytes?: number;
   /** For a push that is one of several: what they share. Its owner runs its disk operations. */

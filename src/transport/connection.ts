@@ -43,6 +43,7 @@ import type { ObjectSink, ObjectSource } from "./objects.ts";
 import type { Pacer } from "./pacer.ts";
 import { PacketReceiver } from "./packet-receiver.ts";
 import { PacketSender } from "./packet-sender.ts";
+import type { ReceiveLease } from "./receive-budget.ts";
 import { Paths } from "./paths.ts";
 import { Recovery } from "./recovery/recovery.ts";
 import { SentFrames } from "./sent-frames.ts";
@@ -307,6 +308,12 @@ export class Connection {
   setObjectSink(sink: ObjectSink | undefined): void {
     this.sink = sink;
     if (this.session !== undefined) this.session.sink = sink;
+  }
+
+  /** Takes a part of the memory that several connections share: the window follows it from now on. */
+  shareReceiveMemory(lease: ReceiveLease): void {
+    this.isTouched = true;
+    this.window.share(lease, RECEIVE_MEMORY_BYTES);
   }
 
   /** The application is done with received file bytes: the peer may send as many more. */

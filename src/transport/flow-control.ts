@@ -4,6 +4,7 @@
  * RFC 9000 §4; the window grows as QUIC stacks do, with bytes consumed per round trip.
  */
 import { GodwitError } from "../base/errors.ts";
+import type { ReceiveLease } from "./receive-budget.ts";
 import { RECEIVE_MEMORY_BYTES, RECEIVE_MEMORY_MAX_BYTES } from "../base/limits.ts";
 
 /** What this side may send. */
@@ -55,7 +56,9 @@ export class SendCredit {
 
 /** What the peer may send: bytes received and not yet consumed never exceed the window. */
 export class ReceiveWindow {
+  /** Size that the path asks for; the lease may allow less. */
   private window: number;
+  private lease: ReceiveLease | undefined;
   private readonly maxWindow: number;
   private granted: number;
   private announced: number;
@@ -75,7 +78,19 @@ export class ReceiveWindow {
 
   /** Present size of the window in bytes. */
   get windowBytes(): number {
-    return this.window;
+    return Math.min(this.window, this.lease?.windowBytes ?? this.window);
+  }
+
+  /** From now on the window is `windowBytes`, as far as a part of shared memory allows. */
+  share(lease: ReceiveLease, windowBytes: number): void {
+    this.lease = lease;
+    this.window = Math.min(windowBytes, this.maxWindow);
+    this.granted = Math.max(this.granted, this.consumed + this.fitted());
+  }
+
+  /** Size of the window now. */
+  private fitted(): number {
+    return this.lease?.fit(this.window, this.granted - this.consumed) ?? this.window;
   }
 
   /** Limit to announce in MAX_OBJECT_DATA. */
@@ -128,7 +143,7 @@ export class ReceiveWindow {
     this.consumed += limit - this.received;
     this.forgiven += limit - this.received;
     this.received = limit;
-    this.granted = Math.max(this.granted, this.consumed + this.window);
+    this.granted = Math.max(this.granted, this.consumed + this.fitted());
   }
 
   /**
@@ -148,8 +163,9 @@ export class ReceiveWindow {
       this.epochConsumed = this.consumed;
     }
     // Announced in steps: often enough not to block the peer, seldom enough not to flood it.
-    const wanted = this.consumed + this.window;
-    if (wanted - this.granted >= Math.max(1, this.window / 8)) this.granted = wanted;
+    const window = this.fitted();
+    const wanted = this.consumed + window;
+    if (wanted - this.granted >= Math.max(1, window / 8)) this.granted = wanted;
     return hasGrown;
   }
 }
