@@ -5,8 +5,8 @@ import { GodwitError } from "../base/errors.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { printable } from "../files/printable.ts";
 import { monotonicNowUs } from "../node/clock.ts";
+import { loadPake } from "../node/crypto/load-pake.ts";
 import { packetKeyFactory } from "../node/crypto/packet-key-native.ts";
-import { cpace } from "../node/crypto/cpace.ts";
 import { parsePairingCode } from "../node/crypto/pairing-code.ts";
 import { nodeCryptoProvider } from "../node/crypto/provider.ts";
 import { Host } from "../node/host.ts";
@@ -170,7 +170,7 @@ export async function dial(
     options.code !== undefined && (options.pairAgain === true || knownPeer(target, peers) === undefined);
   const pairing =
     isPairing && options.code !== undefined
-      ? { pake: cpace, code: parsePairingCode(options.code) }
+      ? { pake: await loadPake(), code: parsePairingCode(options.code) }
       : undefined;
   options.signal?.throwIfAborted();
   const addresses = await addressesOf(target, peers);

@@ -8,8 +8,8 @@ import type { GodwitEvent } from "../events/event.ts";
 import { parseSafePath } from "../files/safe-path.ts";
 import { printable } from "../files/printable.ts";
 import { monotonicNowUs } from "../node/clock.ts";
+import { loadPake } from "../node/crypto/load-pake.ts";
 import { packetKeyFactory } from "../node/crypto/packet-key-native.ts";
-import { cpace } from "../node/crypto/cpace.ts";
 import { newPairingCode, parsePairingCode } from "../node/crypto/pairing-code.ts";
 import { nodeCryptoProvider } from "../node/crypto/provider.ts";
 import { loadBlake3 } from "../node/hash.ts";
@@ -144,6 +144,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const home = homeDirectory(options.home);
   const identity = loadIdentity(home, crypto);
   const hash = await loadBlake3();
+  const pake = options.pairing === true ? await loadPake() : undefined;
   const socket = await openSocket({
     port: listen.port,
     ...(listen.host === undefined ? {} : { host: listen.host }),
@@ -171,12 +172,12 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   };
   const code = options.pairing === true ? newPairingCode() : undefined;
   const pairing =
-    code === undefined
+    code === undefined || pake === undefined
       ? undefined
       : {
           desk: new PairingDesk({
             crypto,
-            pake: cpace,
+            pake,
             code: parsePairingCode(code),
             onWrongGuess: (guessesLeft) => events.emit({ type: "code-refused", guessesLeft }),
             nowUs: monotonicNowUs(),

@@ -2,7 +2,8 @@
  * Where a command says things: people read standard error, scripts read JSON lines on standard
  * output, data goes to standard output. One place decides, so that no two kinds ever mix.
  */
-import { SingleBar } from "cli-progress";
+import { createRequire } from "node:module";
+import type * as Progress from "cli-progress";
 import { printable } from "../files/printable.ts";
 import type { CommonOptions } from "./options.ts";
 import { progressLine, type ProgressView } from "./render/progress-line.ts";
@@ -18,7 +19,7 @@ export class Output {
   private readonly isJson: boolean;
   private readonly isQuiet: boolean;
   private readonly isTerminal: boolean;
-  private bar: SingleBar | undefined;
+  private bar: Progress.SingleBar | undefined;
   private diverted: ((line: string) => void) | undefined;
   private lastPlainAt = performance.now();
 
@@ -79,7 +80,9 @@ export class Output {
       return;
     }
     if (this.bar === undefined) {
-      this.bar = new SingleBar({
+      // Loaded when it is drawn: without a terminal it never is.
+      const progress = createRequire(import.meta.url)("cli-progress") as typeof Progress;
+      this.bar = new progress.SingleBar({
         format: (_options, _params, payload: { view: ProgressView }) =>
           progressLine(payload.view, (process.stderr.columns ?? 80) - 1),
         stream: process.stderr,

@@ -4,7 +4,6 @@ import { Command, Option } from "commander";
 import { send, type SendOptions, type StreamSource } from "../../api/send.ts";
 import { GodwitError } from "../../base/errors.ts";
 import { dialAsking } from "../ask-trust.ts";
-import { sendFleet } from "../fleet.ts";
 import { addFleetOptions, hasFleetFlags, type FleetFlags } from "../fleet-options.ts";
 import { follow, reportFailure, resultEvent } from "../follow.ts";
 import {
@@ -94,6 +93,8 @@ async function run(paths: string[], flags: SendFlags): Promise<void> {
     const source = sourceFrom(paths, flags.name);
     const { targets, usesList } = expandTargets(flags.to);
     if (targets.length > 1 || usesList || hasFleetFlags(flags)) {
+      // Loaded for those who use it: most sends go to one machine.
+      const { sendFleet } = await import("../fleet.ts");
       process.exitCode = await sendFleet(source, targets, flags, output, signals);
       return;
     }
