@@ -21,6 +21,12 @@ describe("what held the rate", () => {
     expect(rateLimit({ ...NONE, handshake: 5e6 }, {})).toBe("handshake");
   });
 
+  test("a receiver does not know, but for its own processor and the handshake", () => {
+    expect(rateLimit({ ...NONE, application: 5e6 }, { isReceiver: true })).toBe("other side");
+    expect(rateLimit({ ...NONE, handshake: 5e6 }, { isReceiver: true })).toBe("handshake");
+    expect(rateLimit({ ...NONE, application: 5e6 }, { isReceiver: true, busyFraction: 0.95 })).toBe("CPU");
+  });
+
   test("pacing is the path's unless the user set a rate", () => {
     expect(rateLimit({ ...NONE, pacing: 5e6 }, { isCapped: false })).toBe("path");
     expect(rateLimit({ ...NONE, pacing: 5e6 }, { isCapped: true })).toBe("rate cap");

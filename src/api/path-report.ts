@@ -12,7 +12,8 @@ export type RateLimit =
   | "sender disk"
   | "CPU"
   | "small transfer"
-  | "handshake";
+  | "handshake"
+  | "other side";
 
 /** Facts about the path of one transfer, from the side that made the report. */
 export interface PathReport {
@@ -57,6 +58,8 @@ export interface PathReport {
 
 /** What the report takes from outside the connection. Default: nothing known. */
 export interface PathFacts {
+  /** This side only received: what held the rate is for the other one to say. */
+  readonly isReceiver?: boolean | undefined;
   /** The user set a rate. */
   readonly isCapped?: boolean | undefined;
   readonly receiverBacklogBytes?: number | undefined;
@@ -93,6 +96,7 @@ export function rateLimit(limitedUs: Readonly<Record<SendLimit, number>>, facts:
   // Whatever a thread that is never idle seems to wait for, it waits for itself.
   if (longest !== "handshake" && totalUs >= CPU_LEAST_US && (facts.busyFraction ?? 0) >= BUSY_OF_FULL_CPU)
     return "CPU";
+  if (longest !== "handshake" && facts.isReceiver === true) return "other side";
   return LIMIT_NAMES[longest];
 }
 

@@ -60,6 +60,7 @@ export async function runSession(
   );
   const measure = (samples: readonly PathSample[]): PathReport =>
     pathReport(connection.statistics(monotonicNowUs()), {
+      isReceiver: request.mode !== "push" && request.mode !== "push-pipe",
       isCapped,
       receiverBacklogBytes: session.receiverBacklogBytes,
       busyFraction: performance.eventLoopUtilization(idleBefore).utilization,

@@ -30,7 +30,7 @@ import { makeEndpoint, qlogDirectory } from "./endpoint.ts";
 import { EventStream } from "./event-stream.ts";
 import { localPath } from "./local-path.ts";
 import type { NetworkOptions } from "./options.ts";
-import { pathReport } from "./path-report.ts";
+import { pathReport, type PathReport } from "./path-report.ts";
 import { receiptHost } from "./receipt.ts";
 import { DEFAULT_PORT, parseListen } from "./target.ts";
 import { asGodwitError, type TransferResult, type TransferUpdate } from "./transfer.ts";
@@ -249,11 +249,13 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       agent: printable(connection.peerParameters?.agent ?? ""),
     };
     const startedUs = monotonicNowUs();
-    let isTransfer = false;
+    let role: "sender" | "receiver" | undefined;
+    const report = (): PathReport =>
+      pathReport(connection.statistics(monotonicNowUs()), { isReceiver: role === "receiver" });
     let onHeartbeat: (() => void) | undefined;
     const onEvent = (event: GodwitEvent): void => {
       if (event.type === "heartbeat") onHeartbeat?.();
-      isTransfer ||= event.type === "transfer-started";
+      if (event.type === "transfer-started") role = event.role;
       events.emit({ type: "peer-event", connection: number, peer, event });
     };
     host.watch(connection, qlog?.follow(connection, "server", onEvent) ?? onEvent);
@@ -303,9 +305,13 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     );
     running.set(connection, session);
     const timer = setInterval(() => {
-      if (!events.hasReaders || !isTransfer) return;
-      const report = pathReport(connection.statistics(monotonicNowUs()));
-      events.emit({ type: "peer-event", connection: number, peer, event: { type: "path-measured", report } });
+      if (!events.hasReaders || role === undefined) return;
+      events.emit({
+        type: "peer-event",
+        connection: number,
+        peer,
+        event: { type: "path-measured", report: report() },
+      });
     }, 200);
     const outcomeReached = host.run(connection, session, false);
     void outcomeReached.then(() => settleAttempt());
@@ -313,11 +319,11 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       clearInterval(timer);
       lease.leave();
       for (const [job, attempt] of attempts) if (attempt.connection === connection) attempts.delete(job);
-      if (isTransfer) {
+      if (role !== undefined) {
         const result = servedTransfer(outcome, {
           seconds: (monotonicNowUs() - startedUs) / 1e6,
           peer: { fingerprint, address: peer.address },
-          path: pathReport(connection.statistics(monotonicNowUs())),
+          path: report(),
         });
         events.emit({ type: "peer-transfer-ended", connection: number, peer, result });
         await host.closing(connection);

@@ -4,7 +4,14 @@ import type { GroupTransfer, GroupUpdate, ReceiverResult, SendToManyResult } fro
 import { formatBytes, formatDuration } from "../base/units.ts";
 import { jsonEvent } from "./follow.ts";
 import { shown, type Output } from "./output.ts";
-import { boardLines, tableRow, totalLine, type BoardLane, type BoardTotal } from "./render/fleet-board.ts";
+import {
+  boardLines,
+  tableRow,
+  terminalRows,
+  totalLine,
+  type BoardLane,
+  type BoardTotal,
+} from "./render/fleet-board.ts";
 import { RateMeter } from "./render/rate-meter.ts";
 
 /** Lines of lanes on the board; more are folded into one. */
@@ -119,7 +126,9 @@ class Board {
     });
     while (this.bars.length < lines.length) this.bars.push(this.multi.create(1, 0, { line: "" }));
     this.bars.forEach((bar, i) => bar.update(0, { line: lines[i] ?? "" }));
-    this.output.divert((line) => this.multi?.log(`${line}\n`));
+    this.output.divert((line) => {
+      for (const row of terminalRows(line, process.stderr.columns ?? 80)) this.multi?.log(`${row}\n`);
+    });
   }
 }
 

@@ -7,9 +7,11 @@ import { GodwitError } from "../base/errors.ts";
 import { makeDirectories } from "../node/make-directories.ts";
 import { replaceFile } from "../node/stores/atomic-file.ts";
 import { followFleet, groupResultEvent } from "./fleet-follower.ts";
+import { counted } from "./follow.ts";
 import type { FleetFlags } from "./fleet-options.ts";
 import { dialOptions, treeOptions, type NetworkFlags, type TreeFlags, type TrustFlags } from "./options.ts";
 import { shown, type Output } from "./output.ts";
+import { statisticsLines } from "./render/statistics.ts";
 import type { Signals } from "./signals.ts";
 
 /**
@@ -43,6 +45,13 @@ export async function sendFleet(
     laggards: flags.laggards,
   });
   const result = await followFleet(transfer, output);
+  if (flags.stats === true && !output.wantsJson) {
+    for (const { target, path } of result.receivers) {
+      if (path === undefined) continue;
+      output.say(shown(target));
+      for (const line of statisticsLines(path)) output.say(line);
+    }
+  }
   if (flags.receipt !== undefined) storeReceipts(flags.receipt, result, output);
   output.json(groupResultEvent(result));
   return signals.exitStatus() ?? result.exit;
@@ -66,5 +75,5 @@ function storeReceipts(directory: string, result: SendToManyResult, output: Outp
       { path: directory, cause },
     );
   }
-  output.say(`${stored} receipts in ${shown(directory)}`);
+  output.say(`${counted(stored, "receipt")} in ${shown(directory)}`);
 }

@@ -212,7 +212,7 @@ function sayVerdict(
 }
 
 /** `1 file`, `2 files`. */
-function counted(count: number, one: string, many = `${one}s`): string {
+export function counted(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 

@@ -57,7 +57,7 @@ export interface NetworkFlags extends CommonOptions {
   readonly qlog?: string;
 }
 
-/** Adds `--rate`, `--cc`, `--polite`, `--patience` and `--stats`. */
+/** Adds `--rate`, `--cc`, `--polite`, `--patience` and `--qlog`. */
 export function addNetworkOptions(command: Command): Command {
   return command
     .addOption(
@@ -76,8 +76,12 @@ export function addNetworkOptions(command: Command): Command {
         .argParser(argument(aboveZero(parseDurationUs)))
         .default(60_000_000, "60s"),
     )
-    .addOption(new Option("--stats", "explain the path at the end"))
     .addOption(new Option("--qlog <dir>", "log every packet of each connection there, for viewers of qlog"));
+}
+
+/** Adds `--stats`, for commands that move files. */
+export function addStatsOption(command: Command): Command {
+  return command.option("--stats", "explain the path at the end");
 }
 
 /** The library's options for the flags. */

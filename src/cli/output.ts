@@ -63,10 +63,13 @@ export class Output {
   /** A line for a person, quiet or not. What a terminal would act on is escaped. */
   error(text: string): void {
     const line = text.split("\n").map(printable).join("\n");
-    const { bar, diverted } = this;
-    if (diverted !== undefined) diverted(line);
-    else if (bar !== undefined && this.isTerminal) process.stderr.write(`\r\u001b[K${line}\n`);
-    else process.stderr.write(`${line}\n`);
+    if (this.diverted !== undefined) {
+      this.diverted(line);
+      return;
+    }
+    // A bar goes back to where it began when it ends, so it must not move down: the next update begins another.
+    this.endProgress();
+    process.stderr.write(`${line}\n`);
   }
 
   /** Shows or renews the progress line. */

@@ -3,7 +3,7 @@ import { Command, Option } from "commander";
 import { clean } from "../../api/clean.ts";
 import { ERRORS } from "../../base/errors.ts";
 import { formatBytes, parseDurationUs } from "../../base/units.ts";
-import { reportFailure } from "../follow.ts";
+import { counted, reportFailure } from "../follow.ts";
 import { addCommonOptions, argument, type CommonOptions } from "../options.ts";
 import { Output } from "../output.ts";
 
@@ -51,7 +51,7 @@ async function run(directory: string, flags: CleanFlags): Promise<void> {
       if (transfer.state !== "kept") bytes += transfer.bytes;
       if (!output.wantsJson) {
         output.say(
-          `${transfer.job}  ${transfer.files} files, ${formatBytes(transfer.bytes)}: ${STATES[transfer.state]}`,
+          `${transfer.job}  ${counted(transfer.files, "file")}, ${formatBytes(transfer.bytes)}: ${STATES[transfer.state]}`,
         );
       }
     }

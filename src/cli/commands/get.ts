@@ -7,6 +7,7 @@ import { follow, reportFailure, resultEvent } from "../follow.ts";
 import {
   addCommonOptions,
   addNetworkOptions,
+  addStatsOption,
   addTreeOptions,
   addTrustOptions,
   dialOptions,
@@ -32,7 +33,9 @@ export function command(): Command {
       "directory to put everything into, made when missing; - writes one file to standard output",
       ".",
     );
-  return addCommonOptions(addNetworkOptions(addTrustOptions(addTreeOptions(base)))).action(run);
+  return addCommonOptions(addStatsOption(addNetworkOptions(addTrustOptions(addTreeOptions(base))))).action(
+    run,
+  );
 }
 
 async function run(from: string[], flags: GetFlags): Promise<void> {

@@ -9,6 +9,7 @@ import { follow, reportFailure, resultEvent } from "../follow.ts";
 import {
   addCommonOptions,
   addNetworkOptions,
+  addStatsOption,
   addTreeOptions,
   addTrustOptions,
   dialOptions,
@@ -49,9 +50,9 @@ export function command(): Command {
       "--receipt <file>",
       "store what the receiver signs: what it has, and when it was on its disk; with many, a directory",
     );
-  return addCommonOptions(addNetworkOptions(addTrustOptions(addTreeOptions(addFleetOptions(base))))).action(
-    run,
-  );
+  return addCommonOptions(
+    addStatsOption(addNetworkOptions(addTrustOptions(addTreeOptions(addFleetOptions(base))))),
+  ).action(run);
 }
 
 function sourceFrom(paths: readonly string[], name: string | undefined): readonly string[] | StreamSource {

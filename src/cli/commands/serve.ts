@@ -2,9 +2,16 @@
 import { Command } from "commander";
 import { serve, type Server, type ServerUpdate } from "../../api/serve.ts";
 import { formatBytes, formatDuration, formatRate } from "../../base/units.ts";
-import { jsonEvent, reportFailure } from "../follow.ts";
-import { addCommonOptions, addNetworkOptions, networkOptions, type NetworkFlags } from "../options.ts";
+import { counted, jsonEvent, reportFailure } from "../follow.ts";
+import {
+  addCommonOptions,
+  addNetworkOptions,
+  addStatsOption,
+  networkOptions,
+  type NetworkFlags,
+} from "../options.ts";
 import { shown, Output } from "../output.ts";
+import { statisticsLines } from "../render/statistics.ts";
 import { watchSignals } from "../signals.ts";
 
 interface ServeFlags extends NetworkFlags {
@@ -33,7 +40,7 @@ export function command(): Command {
     .option("--no-code", "show no pairing code: only peers that are known already may come in")
     .option("--read-only", "hand out only")
     .option("--write-only", "receive only");
-  return addCommonOptions(addNetworkOptions(base)).action(run);
+  return addCommonOptions(addStatsOption(addNetworkOptions(base))).action(run);
 }
 
 async function run(directory: string, flags: ServeFlags): Promise<void> {
@@ -54,10 +61,12 @@ async function run(directory: string, flags: ServeFlags): Promise<void> {
     const { fingerprint, code, port, addresses } = server;
     output.json({ event: "listening", port, addresses, fingerprint, code, socket: server.socket });
     if (!output.wantsJson) sayWelcome(output, directory, flags, server);
-    for await (const update of server) handle(update, output);
+    for await (const update of server) handle(update, output, flags.stats === true);
     const last = await server.ended;
     const interrupted = signals.exitStatus();
     process.exitCode = interrupted ?? last?.exit ?? 0;
+    // The terminal shows ^C where the cursor stands.
+    if (interrupted !== undefined) output.say(output.hasTerminal ? "\nended" : "ended");
     if (last !== undefined) {
       output.json({
         event: "result",
@@ -101,7 +110,7 @@ function sayWelcome(output: Output, directory: string, flags: ServeFlags, server
   if (flags.writeOnly !== true) output.say(`to get:        godwit get ${best}/NAME${pin}`);
 }
 
-function handle(update: ServerUpdate, output: Output): void {
+function handle(update: ServerUpdate, output: Output, wantsStats: boolean): void {
   switch (update.type) {
     case "peer-refused":
       output.json({ event: "peer-refused", fingerprint: update.fingerprint });
@@ -166,8 +175,9 @@ function handle(update: ServerUpdate, output: Output): void {
       }
       const rate = result.seconds > 0 ? formatRate(result.bytes / result.seconds) : "";
       output.say(
-        `${who}: ${result.result}, ${result.files} files, ${formatBytes(result.bytes)} in ${formatDuration(result.seconds * 1e6)} (${rate})`,
+        `${who}: ${result.result}, ${counted(result.files, "file")}, ${formatBytes(result.bytes)} in ${formatDuration(result.seconds * 1e6)} (${rate})`,
       );
+      if (wantsStats) for (const line of statisticsLines(result.path)) output.say(line);
     }
   }
 }

@@ -6,7 +6,7 @@ import { verifyReceipt, type ReceiptVerdict } from "../../api/verify-receipt.ts"
 import { ERRORS, GodwitError } from "../../base/errors.ts";
 import { errnoText } from "../../files/disk-errors.ts";
 import { formatBytes } from "../../base/units.ts";
-import { reportFailure } from "../follow.ts";
+import { counted, reportFailure } from "../follow.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
 import { Output, shown } from "../output.ts";
 
@@ -57,11 +57,11 @@ function say(verdict: ReceiptVerdict, flags: VerifyFlags, output: Output): void 
   const who = known === undefined ? "not a known peer here" : `known here as ${name ?? "a peer"}`;
   output.say(`signed by ${verdict.receiver} (${who})`);
   output.say(
-    `${verdict.files} files, ${formatBytes(verdict.bytes)}, flushed ${verdict.flushedAt}, root ${verdict.root}`,
+    `${counted(verdict.files, "file")}, ${formatBytes(verdict.bytes)}, flushed ${verdict.flushedAt}, root ${verdict.root}`,
   );
   for (const { path, text } of verdict.differences) output.error(`${shown(path)} ${shown(text)}`);
   if (verdict.compared === 0) return;
   const { length } = verdict.differences;
-  if (length === 0) output.say(`${verdict.compared} entries compared: all as signed`);
+  if (length === 0) output.say(`${counted(verdict.compared, "entry", "entries")} compared: all as signed`);
   else output.error(`${length} of ${verdict.compared} entries are not as signed`);
 }

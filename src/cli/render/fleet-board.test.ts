@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { boardLines, tableRow, type BoardLane } from "./fleet-board.ts";
+import { boardLines, tableRow, terminalRows, type BoardLane } from "./fleet-board.ts";
 
 const TOTAL = {
   receivers: 40,
@@ -61,4 +61,10 @@ test("a row of the last table; a receiver's words cannot harm a terminal", () =>
   expect(tableRow({ ...row, verdict: "refused", attempts: 1, text: "no\u001b[2J" })).toBe(
     "lab1                      refused      no\\u{1b}[2J",
   );
+});
+
+test("a line is cut where the terminal ends", () => {
+  expect(terminalRows("abcdefgh", 3)).toEqual(["abc", "def", "gh"]);
+  expect(terminalRows("abc", 3)).toEqual(["abc"]);
+  expect(terminalRows("a\n\nb", 3)).toEqual(["a", "", "b"]);
 });

@@ -117,3 +117,13 @@ export function tableRow(row: TableRow): string {
   const what = files === 1 ? "1 file" : `${files} files`;
   return `${head}  ${what}${there}, ${formatBytes(bytes)} in ${formatDuration(seconds * 1e6)}${rate}${before}${again}`;
 }
+
+/** Text cut into rows of a terminal: the board switches the terminal's own wrapping off. */
+export function terminalRows(text: string, columns: number): string[] {
+  return text.split("\n").flatMap((line) => {
+    const characters = [...line];
+    return Array.from({ length: Math.max(1, Math.ceil(characters.length / columns)) }, (_, row) =>
+      characters.slice(row * columns, (row + 1) * columns).join(""),
+    );
+  });
+}

@@ -17,6 +17,7 @@ const EXPLANATIONS: Readonly<Record<RateLimit, string>> = {
   CPU: "this machine's processor: the program was never idle",
   "small transfer": "too little to send to fill the path",
   handshake: "most of the time went into the handshake",
+  "other side": "this side only received; --stats on the other one tells",
 };
 
 /** A curve of at most 32 bars from 0 to the largest value; values are averaged to fit. `""` for none. */
