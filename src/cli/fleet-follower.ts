@@ -127,7 +127,8 @@ class Board {
     while (this.bars.length < lines.length) this.bars.push(this.multi.create(1, 0, { line: "" }));
     this.bars.forEach((bar, i) => bar.update(0, { line: lines[i] ?? "" }));
     this.output.divert((line) => {
-      for (const row of terminalRows(line, process.stderr.columns ?? 80)) this.multi?.log(`${row}\n`);
+      // Only the first row of a log is cleared of what stood there.
+      for (const row of terminalRows(line, process.stderr.columns ?? 80)) this.multi?.log(`\u001b[K${row}\n`);
     });
   }
 }

@@ -121,7 +121,7 @@ export function tableRow(row: TableRow): string {
 /** Text cut into rows of a terminal: the board switches the terminal's own wrapping off. */
 export function terminalRows(text: string, columns: number): string[] {
   return text.split("\n").flatMap((line) => {
-    const characters = [...line];
+    const characters = Array.from(line);
     return Array.from({ length: Math.max(1, Math.ceil(characters.length / columns)) }, (_, row) =>
       characters.slice(row * columns, (row + 1) * columns).join(""),
     );
