@@ -105,7 +105,7 @@ export interface FileStore {
 /** Events held between two drains; more are dropped. A driver drains after every call, so only a bug gets there. */
 const EVENTS_HELD = 4_096;
 
-/** Collects what a machine has to say and to send. A machine owns one and forwards the two methods. */
+/** Collects what a machine has to say and to send. */
 export class Outbox {
   private events: ClassicEvent[] = [];
   private readonly transmits: Transmit[] = [];
@@ -138,3 +138,22 @@ export class Outbox {
 }
 
 const NO_EVENTS: readonly ClassicEvent[] = [];
+
+/** What most machines do alike: hand out what they put into their outbox, and sleep until one deadline. */
+export class OutboxMachine {
+  protected readonly outbox: Outbox = new Outbox();
+  /** When `handleTimeout` is due, in microseconds; `undefined` while only a datagram can change anything. */
+  protected deadlineUs: number | undefined;
+
+  pollTransmit(): Transmit | undefined {
+    return this.outbox.pollTransmit();
+  }
+
+  nextTimeoutUs(): number | undefined {
+    return this.deadlineUs;
+  }
+
+  takeEvents(): readonly ClassicEvent[] {
+    return this.outbox.takeEvents();
+  }
+}

@@ -7,15 +7,8 @@
  */
 import { toHex } from "../../base/bytes.ts";
 import { GodwitError } from "../../base/errors.ts";
-import { Outbox } from "../machine.ts";
-import type {
-  ByteSink,
-  ClassicEvent,
-  ClassicMachine,
-  ClassicOutcome,
-  PeerAddress,
-  Transmit,
-} from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ByteSink, ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import type { StreamHash } from "../stream-hash.ts";
 import {
   FETCH_CHUNK_BYTES,
@@ -45,18 +38,17 @@ export interface FetchClientOptions {
 }
 
 /** One transfer. A second try needs a new client on a new port: late datagrams of the first would mix in. */
-export class FetchClient implements ClassicMachine {
+export class FetchClient extends OutboxMachine implements ClassicMachine {
   private readonly options: FetchClientOptions;
-  private readonly outbox = new Outbox();
   private readonly hash: StreamHash | undefined;
   private source: PeerAddress | undefined;
   private receivedBytes = 0;
   private hasEnd = false;
   private questions = 0;
-  private deadlineUs: number | undefined;
   private result: ClassicOutcome | undefined;
 
   constructor(options: FetchClientOptions, nowUs: number) {
+    super();
     this.options = options;
     this.hash = options.createHash?.();
     const request = encodeFetchRequest({ name: options.name, asksForDigest: false });
@@ -92,18 +84,6 @@ export class FetchClient implements ClassicMachine {
 
   handleStop(): void {
     this.fail(new GodwitError("INTERRUPTED", "stopped before the end of the file"));
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
-    return this.deadlineUs;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 
   private handleChunk(bytes: Uint8Array, nowUs: number): void {

@@ -7,15 +7,8 @@
 import { toHex } from "../../base/bytes.ts";
 import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_FETCH_SESSIONS } from "../../base/limits.ts";
-import { Outbox } from "../machine.ts";
-import type {
-  ByteSource,
-  ClassicEvent,
-  ClassicMachine,
-  ClassicOutcome,
-  PeerAddress,
-  Transmit,
-} from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ByteSource, ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import type { StreamHash } from "../stream-hash.ts";
 import { FETCH_CHUNK_BYTES, decodeFetchRequest, encodeFetchVerdict } from "./fetch-wire.ts";
 import type { FetchVerdict } from "./fetch-wire.ts";
@@ -66,13 +59,13 @@ interface Session {
 }
 
 /** Serves until it is stopped. */
-export class FetchServer implements ClassicMachine {
+export class FetchServer extends OutboxMachine implements ClassicMachine {
   private readonly options: FetchServerOptions;
-  private readonly outbox = new Outbox();
   private readonly sessions = new Map<PeerAddress, Session>();
   private result: ClassicOutcome | undefined;
 
   constructor(options: FetchServerOptions) {
+    super();
     this.options = options;
   }
 
@@ -108,21 +101,13 @@ export class FetchServer implements ClassicMachine {
     this.end({ result: "failed", error: new GodwitError("INTERRUPTED", "the server was stopped") });
   }
 
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
+  override nextTimeoutUs(): number | undefined {
     let dueUs: number | undefined;
     for (const session of this.sessions.values()) {
       const nextUs = session.dueUs ?? session.endedAtUs + REMEMBER_US;
       dueUs = Math.min(dueUs ?? nextUs, nextUs);
     }
     return this.result === undefined ? dueUs : undefined;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 
   private begin(name: string, peer: PeerAddress, nowUs: number): void {

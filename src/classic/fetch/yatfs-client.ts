@@ -7,15 +7,8 @@
  */
 import { GodwitError } from "../../base/errors.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
-import { Outbox } from "../machine.ts";
-import type {
-  ByteSink,
-  ClassicEvent,
-  ClassicMachine,
-  ClassicOutcome,
-  PeerAddress,
-  Transmit,
-} from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ByteSink, ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import {
   YATFS_CHUNK_MAX,
   YATFS_NO_FILE,
@@ -48,19 +41,18 @@ export interface YatfsClientOptions {
 }
 
 /** One transfer. */
-export class YatfsClient implements ClassicMachine {
+export class YatfsClient extends OutboxMachine implements ClassicMachine {
   private readonly options: YatfsClientOptions;
-  private readonly outbox = new Outbox();
   private offset = 0;
   private size: number;
   private sends = 0;
   /** Whether the network is left to empty itself before sizes start again at the top. */
   private isSettling = false;
   private doubt: string | undefined;
-  private deadlineUs: number | undefined;
   private result: ClassicOutcome | undefined;
 
   constructor(options: YatfsClientOptions, nowUs: number) {
+    super();
     this.options = options;
     this.size = options.chunkBytes;
     const nameBytes = encodeUtf8(options.name).length;
@@ -107,18 +99,6 @@ export class YatfsClient implements ClassicMachine {
 
   handleStop(): void {
     this.fail(new GodwitError("INTERRUPTED", "stopped before the end of the file"));
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
-    return this.deadlineUs;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 
   private take(piece: Uint8Array, nowUs: number): void {

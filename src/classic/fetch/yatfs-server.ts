@@ -1,14 +1,7 @@
 /** The server of YATFS: answers each request for a piece of a file by itself and remembers nothing. Pure. */
 import { GodwitError } from "../../base/errors.ts";
-import { Outbox } from "../machine.ts";
-import type {
-  ByteSource,
-  ClassicEvent,
-  ClassicMachine,
-  ClassicOutcome,
-  PeerAddress,
-  Transmit,
-} from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ByteSource, ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import {
   YATFS_BAD_OFFSET,
   YATFS_CHUNK_MAX,
@@ -29,12 +22,12 @@ export interface YatfsServerOptions {
 }
 
 /** Serves until it is stopped. */
-export class YatfsServer implements ClassicMachine {
+export class YatfsServer extends OutboxMachine implements ClassicMachine {
   private readonly options: YatfsServerOptions;
-  private readonly outbox = new Outbox();
   private result: ClassicOutcome | undefined;
 
   constructor(options: YatfsServerOptions) {
+    super();
     this.options = options;
   }
 
@@ -88,17 +81,5 @@ export class YatfsServer implements ClassicMachine {
 
   handleStop(): void {
     this.result ??= { result: "failed", error: new GodwitError("INTERRUPTED", "the server was stopped") };
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
-    return undefined;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 }

@@ -5,8 +5,8 @@
  * late is late, not the next ping's.
  */
 import { GodwitError } from "../../base/errors.ts";
-import { Outbox } from "../machine.ts";
-import type { ClassicEvent, ClassicMachine, ClassicOutcome, PeerAddress, Transmit } from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import { asciiText, pingBytes, pingSequence } from "./ping-text.ts";
 
 /** Settings of a client. */
@@ -36,9 +36,8 @@ export interface PingStatistics {
 }
 
 /** Sends one series. */
-export class HeartbeatClient implements ClassicMachine {
+export class HeartbeatClient extends OutboxMachine implements ClassicMachine {
   private readonly options: HeartbeatClientOptions;
-  private readonly outbox = new Outbox();
   private sequence = 0;
   private sentAtUs = 0;
   private isWaiting = false;
@@ -47,10 +46,10 @@ export class HeartbeatClient implements ClassicMachine {
   private sumUs = 0;
   private minUs = Infinity;
   private maxUs = 0;
-  private deadlineUs: number | undefined;
   private result: ClassicOutcome | undefined;
 
   constructor(options: HeartbeatClientOptions, nowUs: number) {
+    super();
     this.options = options;
     this.sendNext(nowUs);
   }
@@ -110,18 +109,6 @@ export class HeartbeatClient implements ClassicMachine {
 
   handleStop(): void {
     if (this.result === undefined) this.finish();
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
-    return this.deadlineUs;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 
   private endPing(nowUs: number): void {

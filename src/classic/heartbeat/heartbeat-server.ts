@@ -1,8 +1,8 @@
 /** Answers pings in capitals, and on request loses some of them like the course's server. Pure. */
 import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_PING_REPLIES_PER_SECOND } from "../../base/limits.ts";
-import { Outbox } from "../machine.ts";
-import type { ClassicEvent, ClassicMachine, ClassicOutcome, PeerAddress, Transmit } from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import { asciiText, pingAnswer, pingSequence } from "./ping-text.ts";
 
 /** Settings of a server. */
@@ -14,14 +14,14 @@ export interface HeartbeatServerOptions {
 }
 
 /** Answers until it is stopped. */
-export class HeartbeatServer implements ClassicMachine {
+export class HeartbeatServer extends OutboxMachine implements ClassicMachine {
   private readonly options: HeartbeatServerOptions;
-  private readonly outbox = new Outbox();
   private budget = CLASSIC_PING_REPLIES_PER_SECOND;
   private budgetAtUs: number;
   private result: ClassicOutcome | undefined;
 
   constructor(options: HeartbeatServerOptions, nowUs: number) {
+    super();
     this.options = options;
     this.budgetAtUs = nowUs;
   }
@@ -55,17 +55,5 @@ export class HeartbeatServer implements ClassicMachine {
       result: "failed",
       error: new GodwitError("INTERRUPTED", "the ping server was stopped"),
     };
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
-    return undefined;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 }

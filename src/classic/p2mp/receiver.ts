@@ -9,15 +9,8 @@ import { equalBytes } from "../../base/bytes.ts";
 import { GodwitError } from "../../base/errors.ts";
 import type { ErrorCode } from "../../base/errors.ts";
 import { CLASSIC_FILE_BYTES } from "../../base/limits.ts";
-import { Outbox } from "../machine.ts";
-import type {
-  ByteSink,
-  ClassicEvent,
-  ClassicMachine,
-  ClassicOutcome,
-  PeerAddress,
-  Transmit,
-} from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ByteSink, ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import { hostOf, RETRY_US } from "./sender.ts";
 import { printedSequence } from "./wire.ts";
 import type { P2mpEncoding, P2mpMessage } from "./wire.ts";
@@ -53,7 +46,7 @@ export interface P2mpReceiverOptions {
 }
 
 /** A receiver of one file. */
-export class P2mpReceiver implements ClassicMachine {
+export class P2mpReceiver extends OutboxMachine implements ClassicMachine {
   outcome: ClassicOutcome | undefined;
   private readonly encoding: P2mpEncoding;
   private readonly createSink: () => ByteSink;
@@ -62,7 +55,6 @@ export class P2mpReceiver implements ClassicMachine {
   private readonly idleUs: number;
   private readonly expectedBytes: number | undefined;
   private readonly maxFileBytes: number;
-  private readonly outbox = new Outbox();
   private sink: ByteSink | undefined;
   private isCommitted = false;
   private sequence: number;
@@ -78,6 +70,7 @@ export class P2mpReceiver implements ClassicMachine {
   private ignoredDatagrams = 0;
 
   constructor(options: P2mpReceiverOptions) {
+    super();
     this.encoding = options.encoding;
     this.createSink = options.createSink;
     this.lossProbability = options.lossProbability;
@@ -225,7 +218,7 @@ export class P2mpReceiver implements ClassicMachine {
     return this.receivedBytes > 0 && this.lastPayload.length < this.firstPayloadBytes;
   }
 
-  nextTimeoutUs(): number | undefined {
+  override nextTimeoutUs(): number | undefined {
     if (this.outcome !== undefined || this.host === undefined) return undefined;
     if (this.isCommitted) return this.heardUs + LINGER_US;
     const isLikelyOver = this.hasShortEnd && this.expectedBytes === undefined;
@@ -282,13 +275,5 @@ export class P2mpReceiver implements ClassicMachine {
     const count = ++this.ignoredDatagrams;
     if ((count & (count - 1)) !== 0) return;
     this.outbox.emit({ type: "datagram-ignored", peer: from, reason, facts: { ignoredDatagrams: count } });
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 }

@@ -1,7 +1,7 @@
 /** The client of the number exchange: sends a name and a number, waits for the server's, shows the sum. Pure. */
 import { GodwitError } from "../../base/errors.ts";
-import { Outbox } from "../machine.ts";
-import type { ClassicEvent, ClassicMachine, ClassicOutcome, PeerAddress, Transmit } from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import {
   SUM_FORM,
   SUM_HIGH,
@@ -25,14 +25,13 @@ export interface SumClientOptions {
 }
 
 /** One exchange. */
-export class SumClient implements ClassicMachine {
+export class SumClient extends OutboxMachine implements ClassicMachine {
   private readonly options: SumClientOptions;
-  private readonly outbox = new Outbox();
   private tries = 0;
-  private deadlineUs: number | undefined;
   private result: ClassicOutcome | undefined;
 
   constructor(options: SumClientOptions, nowUs: number) {
+    super();
     this.options = options;
     this.send(nowUs);
   }
@@ -78,18 +77,6 @@ export class SumClient implements ClassicMachine {
 
   handleStop(): void {
     this.finish({ result: "failed", error: new GodwitError("INTERRUPTED", "stopped before the answer") });
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
-    return this.deadlineUs;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 
   private send(nowUs: number): void {

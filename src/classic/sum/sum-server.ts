@@ -1,8 +1,8 @@
 /** The server of the number exchange: answers a name and a number with its own, and ends at one out of range. Pure. */
 import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_SUM_REMEMBERED } from "../../base/limits.ts";
-import { Outbox } from "../machine.ts";
-import type { ClassicEvent, ClassicMachine, ClassicOutcome, PeerAddress, Transmit } from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import { decodeSumMessage, encodeSumMessage, isInSumRange, sumLines } from "./sum-text.ts";
 
 /**
@@ -28,15 +28,15 @@ interface Answered {
 }
 
 /** Answers until a number out of range comes or it is stopped. */
-export class SumServer implements ClassicMachine {
+export class SumServer extends OutboxMachine implements ClassicMachine {
   private readonly options: SumServerOptions;
-  private readonly outbox = new Outbox();
   /** Last answer by client, so that a repetition gets the same number and is not shown twice. */
   private readonly answered = new Map<PeerAddress, Answered>();
   private endsAtUs: number | undefined;
   private result: ClassicOutcome | undefined;
 
   constructor(options: SumServerOptions) {
+    super();
     this.options = options;
   }
 
@@ -86,15 +86,7 @@ export class SumServer implements ClassicMachine {
     this.result ??= { result: "failed", error: new GodwitError("INTERRUPTED", "the server was stopped") };
   }
 
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
+  override nextTimeoutUs(): number | undefined {
     return this.result === undefined ? this.endsAtUs : undefined;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 }

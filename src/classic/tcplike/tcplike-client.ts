@@ -8,8 +8,8 @@
  */
 import { GodwitError } from "../../base/errors.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
-import { Outbox } from "../machine.ts";
-import type { ClassicEvent, ClassicMachine, ClassicOutcome, PeerAddress, Transmit } from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import { chunkEnd, countCodePoints, findInputProblem } from "./tcplike-text.ts";
 import {
   FLAG_ACK,
@@ -59,9 +59,8 @@ export interface TcplikeClientOptions {
 type Phase = "syn" | "data" | "fin" | "closing" | "over";
 
 /** One transfer. */
-export class TcplikeClient implements ClassicMachine {
+export class TcplikeClient extends OutboxMachine implements ClassicMachine {
   private readonly options: TcplikeClientOptions;
-  private readonly outbox = new Outbox();
   private readonly closeWaitUs: number;
   private phase: Phase = "syn";
   private sequence = TCPLIKE_FIRST_SEQUENCE;
@@ -87,10 +86,10 @@ export class TcplikeClient implements ClassicMachine {
   private doubt: string | undefined;
   private closingReplies = 0;
   private closesAtUs = 0;
-  private deadlineUs: number | undefined;
   private result: ClassicOutcome | undefined;
 
   constructor(options: TcplikeClientOptions, nowUs: number) {
+    super();
     this.options = options;
     this.closeWaitUs = options.closeWaitUs ?? TCPLIKE_CLOSE_WAIT_US;
     const problem = options.digest === undefined ? findInputProblem(options.input) : undefined;
@@ -139,18 +138,6 @@ export class TcplikeClient implements ClassicMachine {
         "stopped before the end of the input; the server's file is not complete",
       ),
     );
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
-    return this.deadlineUs;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 
   private handleSynAck(header: TcplikeHeader, nowUs: number): void {

@@ -10,15 +10,8 @@
 import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_FIRST_CLIENT_US, CLASSIC_SESSION_IDLE_US } from "../../base/limits.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
-import { Outbox } from "../machine.ts";
-import type {
-  ByteSink,
-  ClassicEvent,
-  ClassicMachine,
-  ClassicOutcome,
-  PeerAddress,
-  Transmit,
-} from "../machine.ts";
+import { OutboxMachine } from "../machine.ts";
+import type { ByteSink, ClassicMachine, ClassicOutcome, PeerAddress } from "../machine.ts";
 import type { StreamHash } from "../stream-hash.ts";
 import { countGuesses, payloadBytes, payloadShape } from "./tcplike-text.ts";
 import type { PayloadShape } from "./tcplike-text.ts";
@@ -109,16 +102,15 @@ interface Session {
 }
 
 /** Waits for one client and takes its input. */
-export class TcplikeServer implements ClassicMachine {
+export class TcplikeServer extends OutboxMachine implements ClassicMachine {
   private readonly options: TcplikeServerOptions;
-  private readonly outbox = new Outbox();
   private readonly idleUs: number;
   private session: Session | undefined;
   private writtenBytes = 0;
-  private deadlineUs: number | undefined;
   private result: ClassicOutcome | undefined;
 
   constructor(options: TcplikeServerOptions, nowUs: number) {
+    super();
     this.options = options;
     this.idleUs = options.idleUs ?? CLASSIC_SESSION_IDLE_US;
     this.deadlineUs = nowUs + (options.firstClientUs ?? CLASSIC_FIRST_CLIENT_US);
@@ -173,18 +165,6 @@ export class TcplikeServer implements ClassicMachine {
         new GodwitError("INTERRUPTED", "stopped before the end of the input: the output is not complete"),
       );
     else this.finishSession(this.session);
-  }
-
-  pollTransmit(): Transmit | undefined {
-    return this.outbox.pollTransmit();
-  }
-
-  nextTimeoutUs(): number | undefined {
-    return this.deadlineUs;
-  }
-
-  takeEvents(): readonly ClassicEvent[] {
-    return this.outbox.takeEvents();
   }
 
   private handleSyn(header: TcplikeHeader, from: PeerAddress, nowUs: number): void {
