@@ -159,7 +159,7 @@ export class EntryPreparation {
           ? decideFile(entry, looked.ok ? looked.facts : undefined, options)
           : { type: "take", replaces: false };
       if (decision.type === "refuse") this.setup.verdicts.refuse(entry, decision.code, decision.text);
-      else if (decision.type === "unchanged") this.setup.verdicts.answerUnchanged(entry);
+      else if (decision.type !== "take") this.setup.verdicts.answerUnchanged(entry);
       else {
         this.setup.verdicts.tally.plannedEntries++;
         const { sizeBytes } = entry;
@@ -255,6 +255,14 @@ export class EntryPreparation {
       return;
     }
     const decision = decideFile(entry, existing, options);
+    if (decision.type === "compare") {
+      this.preparing--;
+      file.directory = node;
+      file.comparison = "running";
+      file.refusal = decision.text;
+      this.setup.onFile(file);
+      return;
+    }
     if (decision.type !== "take") {
       this.preparing--;
       if (decision.type === "refuse") this.setup.verdicts.refuse(entry, decision.code, decision.text);

@@ -78,6 +78,8 @@ export class IncomingFile {
   identity = "";
   /** The existing file is compared by its contents first. */
   comparison: "none" | "running" | "different" = "none";
+  /** Why it is refused if the comparison finds a difference; `undefined`: then it is replaced. */
+  refusal: string | undefined;
   /** Verified chunks that wait for the file to be open. */
   readonly waitingWrites: VerifiedChunk[] = [];
   writesRunning = 0;

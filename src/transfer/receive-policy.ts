@@ -16,6 +16,8 @@ export interface Existing {
 export type FileDecision =
   | { readonly type: "take"; readonly replaces: boolean }
   | { readonly type: "unchanged" }
+  /** Unchanged if the contents are equal, else refused with `text`. */
+  | { readonly type: "compare"; readonly text: string }
   | { readonly type: "refuse"; readonly code: ErrorCode; readonly text: string };
 
 /** Times that differ less are equal: file systems keep between 100 ns and 2 s (FAT) of them. */
@@ -37,11 +39,9 @@ export function decideFile(
   }
   if (options.update && !options.checksum && isSame(entry, existing)) return { type: "unchanged" };
   if (options.overwrite || options.update) return { type: "take", replaces: true };
-  return {
-    type: "refuse",
-    code: "EXISTS",
-    text: `${shown} exists at the receiver; use --overwrite to replace it or --update to replace what differs`,
-  };
+  const text = `${shown} exists at the receiver; use --overwrite to replace it or --update to replace what differs`;
+  // Perhaps what the same command left when it was killed behind its last file: then it is complete.
+  return isSame(entry, existing) ? { type: "compare", text } : { type: "refuse", code: "EXISTS", text };
 }
 
 function isSame(entry: EntryMessage, existing: Existing): boolean {

@@ -342,7 +342,8 @@ export class Receiver implements ReceivingEngine, OutputOwner {
         this.files.delete(file.object);
         if (file.directory === undefined) this.verdicts.answerUnchanged(file.entry);
         else this.preparation.confirmUnchanged(file.entry, file.directory);
-      } else if (file.chunkCount === 0) this.handleWritten(file);
+      } else if (file.refusal !== undefined) this.refuseFile(file, "EXISTS", file.refusal);
+      else if (file.chunkCount === 0) this.handleWritten(file);
       else this.setup.messages.add({ type: "refetch", object: file.object, ranges: [[0, file.chunkCount]] });
       this.pump();
     });

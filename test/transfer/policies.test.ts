@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { CHUNK_BYTES } from "../../src/base/limits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import type { SimDisk } from "../../src/sim/disk.ts";
+import { SimDisk } from "../../src/sim/disk.ts";
 import type { EntryMessage } from "../../src/transfer/entry-message.ts";
 import type { ControlMessage } from "../../src/transfer/messages.ts";
 import type { TransferOptions } from "../../src/transfer/transfer-options.ts";
@@ -35,8 +35,10 @@ describe("existing files", () => {
     return [from, to];
   };
 
-  test("are left alone, same or different: the others are complete", () => {
-    for (const existing of [A, bytes(10)]) {
+  test("are left alone: other contents are refused, of the same size and time too", () => {
+    const altered = A.slice();
+    altered[altered.length - 1] ^= 1;
+    for (const existing of [altered, bytes(10)]) {
       const [from, to] = start(existing);
       const [client] = outcomes(run(from, to, {}));
       expect(client.code).toBe("PARTIAL");
@@ -50,11 +52,34 @@ describe("existing files", () => {
     }
   });
 
+  test("with the same contents and time they are complete: the command that was killed behind its last file", () => {
+    const [from, to] = start(A);
+    const [client, server] = outcomes(run(from, to, {}));
+    expect([client.code, client.unchangedFiles, client.files]).toEqual([undefined, 1, 1]);
+    expect([server.code, server.unchangedFiles]).toEqual([undefined, 1]);
+    // The same command once more, after everything was said: nothing is sent, and nothing is wrong.
+    const again = run(from, to, {});
+    expect(outcomes(again)[0]).toMatchObject({ code: undefined, unchangedFiles: 2, files: 0 });
+    expect(again.client.wireBytes).toBe(0);
+    // A dry run says the same without looking at the contents.
+    expect(outcomes(run(from, to, { dryRun: true }))[0]).toMatchObject({
+      code: undefined,
+      unchangedFiles: 2,
+    });
+  });
+
+  test("with the same contents and another time they are refused", () => {
+    const [from] = start(A);
+    const to = new SimDisk(7, "later", () => 1_800_000_000_000_000);
+    to.plant("/a", A);
+    expect(outcomes(run(from, to, {}, ["t/a"]))[0].code).toBe("EXISTS");
+  });
+
   test("alone, that is the verdict", () => {
     const [from, to] = start(bytes(10));
     const [client, server] = outcomes(run(from, to, {}, ["t/a"]));
     expect([client.code, server.code]).toEqual([undefined, undefined]);
-    to.plant("/a", A);
+    to.plant("/a", bytes(10));
     const [second] = outcomes(run(from, to, {}, ["t/a"]));
     expect(second.code).toBe("EXISTS");
   });

@@ -8,6 +8,7 @@ import { ERRORS, GodwitError } from "../../base/errors.ts";
 import type { ClassicEvent, ClassicOutcome } from "../../classic/machine.ts";
 import { printable } from "../../classic/safe-name.ts";
 import type { CommonOptions } from "../options.ts";
+import { jsonLine } from "../output.ts";
 
 export { addCommonOptions } from "../options.ts";
 export type { CommonOptions as ClassicCommonOptions } from "../options.ts";
@@ -138,7 +139,7 @@ class Printer {
   event(event: ClassicEvent): void {
     if (this.isJson) {
       const { type, facts, ...rest } = event;
-      process.stdout.write(`${JSON.stringify({ event: type, ...rest, ...facts })}\n`);
+      process.stdout.write(`${jsonLine({ event: type, ...rest, ...facts })}\n`);
       return;
     }
     if (event.type === "progress") this.progress(event);
@@ -199,7 +200,7 @@ class Printer {
         errors:
           error === undefined ? [] : [{ path: error.path ?? "", code: error.code, text: error.message }],
       };
-      process.stdout.write(`${JSON.stringify(line)}\n`);
+      process.stdout.write(`${jsonLine(line)}\n`);
       return;
     }
     this.clearProgress();

@@ -1,6 +1,7 @@
 /** `godwit id`: this machine's fingerprint. */
 import { Command } from "commander";
 import { identity } from "../../api/identity.ts";
+import { jsonLine } from "../output.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
 
 /** The command. */
@@ -10,9 +11,7 @@ export function command(): Command {
     .action((options: CommonOptions) => {
       const { fingerprint, home } = identity({ home: options.home });
       process.stdout.write(
-        options.json === true
-          ? `${JSON.stringify({ event: "id", fingerprint, home })}\n`
-          : `${fingerprint}\n`,
+        options.json === true ? `${jsonLine({ event: "id", fingerprint, home })}\n` : `${fingerprint}\n`,
       );
     });
 }

@@ -5,6 +5,7 @@ import { parseDurationUs } from "../../base/units.ts";
 import { openLinkRelay } from "../../node/link-relay.ts";
 import type { LinkRelay, RelayAddress } from "../../node/link-relay.ts";
 import { splitHostPort } from "../../node/sockets/address-text.ts";
+import { jsonLine } from "../output.ts";
 import { LINK_OPTIONS, parseLinkOptions } from "../link-options.ts";
 
 /** Where the relay listens when only a port is given: it passes on whatever it is sent. */
@@ -97,7 +98,7 @@ function ended(forUs: number | undefined): Promise<NodeJS.Signals | undefined> {
 }
 
 function print(event: string, facts: object): void {
-  process.stdout.write(`${JSON.stringify({ event, ...facts })}\n`);
+  process.stdout.write(`${jsonLine({ event, ...facts })}\n`);
 }
 
 /** Options by their names on the command line: commander turns `up-loss` into `upLoss`. */

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { forgetPeer, listPeers, trustPeer, type Peer } from "../../api/peers.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
+import { jsonLine, shown } from "../output.ts";
 import { GodwitError } from "../../base/errors.ts";
 
 function rights(peer: Peer): string {
@@ -12,9 +13,9 @@ function rights(peer: Peer): string {
 }
 
 function line(peer: Peer): string {
-  const name = peer.name === undefined ? "" : `  @${peer.name}`;
-  const where = peer.addresses.length === 0 ? "" : `  ${peer.addresses.join(" ")}`;
-  const below = peer.directory === undefined ? "" : ` below ${peer.directory}`;
+  const name = peer.name === undefined ? "" : `  @${shown(peer.name)}`;
+  const where = peer.addresses.length === 0 ? "" : `  ${shown(peer.addresses.join(" "))}`;
+  const below = peer.directory === undefined ? "" : ` below ${shown(peer.directory)}`;
   return `${peer.fingerprint}${name}  ${rights(peer)}${below}${where}`;
 }
 
@@ -24,7 +25,7 @@ export function command(): Command {
   const print = (options: CommonOptions): void => {
     const known = listPeers({ home: options.home });
     if (options.json === true) {
-      for (const peer of known) process.stdout.write(`${JSON.stringify({ event: "peer", ...peer })}\n`);
+      for (const peer of known) process.stdout.write(`${jsonLine({ event: "peer", ...peer })}\n`);
       return;
     }
     if (known.length === 0 && options.quiet !== true) {
@@ -57,7 +58,7 @@ export function command(): Command {
         name: options.name,
         directory: options.directory,
       });
-      if (options.json === true) process.stdout.write(`${JSON.stringify({ event: "peer", ...peer })}\n`);
+      if (options.json === true) process.stdout.write(`${jsonLine({ event: "peer", ...peer })}\n`);
       else if (options.quiet !== true) process.stderr.write(`trusted: ${line(peer)}\n`);
     });
   addCommonOptions(peers.command("forget"))
@@ -66,7 +67,7 @@ export function command(): Command {
     .action((who: string, _: unknown, self: Command) => {
       const options = self.optsWithGlobals<CommonOptions>();
       const peer = forgetPeer(who, { home: options.home });
-      if (options.json === true) process.stdout.write(`${JSON.stringify({ event: "forgotten", ...peer })}\n`);
+      if (options.json === true) process.stdout.write(`${jsonLine({ event: "forgotten", ...peer })}\n`);
       else if (options.quiet !== true) process.stderr.write(`forgotten: ${line(peer)}\n`);
     });
   return peers;

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { serve, type Server, type ServerUpdate } from "../../api/serve.ts";
 import { formatBytes, formatDuration, formatRate } from "../../base/units.ts";
+import { replaceFile } from "../../node/stores/atomic-file.ts";
 import { counted, jsonEvent, reportFailure } from "../follow.ts";
 import {
   addCommonOptions,
@@ -20,6 +21,7 @@ interface ServeFlags extends NetworkFlags {
   readonly open?: boolean;
   /** False with --no-code. */
   readonly code: boolean;
+  readonly codeFile?: string;
   readonly readOnly?: boolean;
   readonly writeOnly?: boolean;
 }
@@ -38,6 +40,10 @@ export function command(): Command {
     .option("--once", "end after one transfer, with its exit status")
     .option("--open", "let unknown peers in (still encrypted)")
     .option("--no-code", "show no pairing code: only peers that are known already may come in")
+    .option(
+      "--code-file <file>",
+      "write the pairing code there, for you alone to read; with --json there is no code without it",
+    )
     .option("--read-only", "hand out only")
     .option("--write-only", "receive only");
   return addCommonOptions(addStatsOption(addNetworkOptions(base))).action(run);
@@ -53,13 +59,16 @@ async function run(directory: string, flags: ServeFlags): Promise<void> {
       directory,
       listen: flags.listen,
       open: flags.open,
-      pairing: flags.code && flags.open !== true,
+      // A code that nobody is shown lets nobody in; and standard output of a script is often a log.
+      pairing: flags.code && flags.open !== true && (!output.wantsJson || flags.codeFile !== undefined),
       once: flags.once,
       readOnly: flags.readOnly,
       writeOnly: flags.writeOnly,
     });
     const { fingerprint, code, port, addresses } = server;
-    output.json({ event: "listening", port, addresses, fingerprint, code, socket: server.socket });
+    if (flags.codeFile !== undefined && code !== undefined)
+      replaceFile(flags.codeFile, Buffer.from(`${code}\n`));
+    output.json({ event: "listening", port, addresses, fingerprint, socket: server.socket });
     if (!output.wantsJson) sayWelcome(output, directory, flags, server);
     for await (const update of server) handle(update, output, flags.stats === true);
     const last = await server.ended;

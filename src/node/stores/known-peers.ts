@@ -1,12 +1,14 @@
 /**
  * Peers this installation knows, by SSH's rules: which key an address showed before, and which keys
- * may come in. Kept in `known_peers.json`; replaced as a whole, so that a full disk loses nothing.
+ * may come in. Kept in `known_peers.json`; replaced as a whole, so that a full disk loses nothing, and
+ * read anew under a lock before each change, so that no process loses what another one wrote.
  */
 import { join } from "node:path";
 import * as v from "valibot";
 import { GodwitError } from "../../base/errors.ts";
 import { ensureHome } from "./home.ts";
 import { readStateFile, replaceFile } from "./atomic-file.ts";
+import { withFileLock } from "./file-lock.ts";
 
 const KNOWN_PEERS_FILE = "known_peers.json";
 const KNOWN_PEERS_BYTES_MAX = 16 * 1024 * 1024;
@@ -27,6 +29,14 @@ const Peer = v.object({
   addedAt: v.string(),
 });
 const PeersFile = v.object({ version: v.literal(1), peers: v.pipe(v.array(Peer), v.maxLength(PEERS_MAX)) });
+
+/** What a peer may do at `serve`, and what it is called. */
+export interface PeerRights {
+  readonly mayRead: boolean;
+  readonly mayWrite: boolean;
+  readonly directory?: string;
+  readonly name?: string;
+}
 
 /** One known peer. */
 export type KnownPeer = v.InferOutput<typeof Peer>;
@@ -50,7 +60,7 @@ export function parseKnownPeers(bytes: Uint8Array, path: string): KnownPeer[] {
   return checked.output.peers;
 }
 
-/** What `known_peers.json` says, held in memory and written back on each change. */
+/** What `known_peers.json` says, held in memory; each change is made to what it says by then. */
 export class KnownPeers {
   private readonly path: string;
   private peers: KnownPeer[];
@@ -68,8 +78,7 @@ export class KnownPeers {
   static load(home: string): KnownPeers {
     ensureHome(home);
     const path = join(home, KNOWN_PEERS_FILE);
-    const bytes = readStateFile(path, KNOWN_PEERS_BYTES_MAX, false);
-    return new KnownPeers(path, bytes === undefined ? [] : parseKnownPeers(bytes, path));
+    return new KnownPeers(path, readPeers(path));
   }
 
   /** All peers, in the order they were added. */
@@ -94,6 +103,10 @@ export class KnownPeers {
 
   /** Remembers that `fingerprint` answers at `address`, taking the address from any other key. */
   rememberAddress(fingerprint: string, address: string): void {
+    this.change(() => this.addAddress(fingerprint, address));
+  }
+
+  private addAddress(fingerprint: string, address: string): void {
     for (const peer of this.peers) {
       if (peer.fingerprint !== fingerprint && peer.addresses.includes(address)) {
         this.put({ ...peer, addresses: peer.addresses.filter((known) => known !== address) });
@@ -112,19 +125,14 @@ export class KnownPeers {
           }
         : { ...known, addresses: [...known.addresses, address] },
     );
-    this.save();
   }
 
   /** Authorises a peer, or changes what it may do. */
-  trust(
-    fingerprint: string,
-    rights: {
-      readonly mayRead: boolean;
-      readonly mayWrite: boolean;
-      readonly directory?: string;
-      readonly name?: string;
-    },
-  ): KnownPeer {
+  trust(fingerprint: string, rights: PeerRights): KnownPeer {
+    return this.change(() => this.authorise(fingerprint, rights));
+  }
+
+  private authorise(fingerprint: string, rights: PeerRights): KnownPeer {
     const known = this.byFingerprint(fingerprint);
     const { name, directory } = rights;
     const holder = name === undefined ? undefined : this.byName(name);
@@ -144,17 +152,16 @@ export class KnownPeers {
       ...(directory === undefined ? {} : { directory }),
     };
     this.put(peer);
-    this.save();
     return peer;
   }
 
   /** Forgets a peer by fingerprint or name and returns it, or `undefined` if it was not known. */
   forget(fingerprintOrName: string): KnownPeer | undefined {
-    const peer = this.byFingerprint(fingerprintOrName) ?? this.byName(fingerprintOrName);
-    if (peer === undefined) return undefined;
-    this.peers = this.peers.filter((known) => known !== peer);
-    this.save();
-    return peer;
+    return this.change(() => {
+      const peer = this.byFingerprint(fingerprintOrName) ?? this.byName(fingerprintOrName);
+      this.peers = this.peers.filter((known) => known !== peer);
+      return peer;
+    });
   }
 
   private put(peer: KnownPeer): void {
@@ -163,8 +170,21 @@ export class KnownPeers {
     else this.peers.push(peer);
   }
 
-  private save(): void {
-    const file = { version: 1, peers: this.peers };
-    replaceFile(this.path, Buffer.from(`${JSON.stringify(file, undefined, 2)}\n`));
+  /** Makes a change to what the file says now. */
+  private change<Value>(work: () => Value): Value {
+    return withFileLock(this.path, () => {
+      this.peers = readPeers(this.path);
+      const before = JSON.stringify(this.peers);
+      const value = work();
+      if (JSON.stringify(this.peers) === before) return value;
+      const file = { version: 1, peers: this.peers };
+      replaceFile(this.path, Buffer.from(`${JSON.stringify(file, undefined, 2)}\n`));
+      return value;
+    });
   }
+}
+
+function readPeers(path: string): KnownPeer[] {
+  const bytes = readStateFile(path, KNOWN_PEERS_BYTES_MAX, false);
+  return bytes === undefined ? [] : parseKnownPeers(bytes, path);
 }
