@@ -8,10 +8,10 @@ import type { ControlMessage } from "../../src/transfer/messages.ts";
 import type { TransferOptions } from "../../src/transfer/transfer-options.ts";
 import { MessageDecoder } from "../../src/transfer/control-stream.ts";
 import { encodeMessage } from "../../src/transfer/messages.ts";
-import { TRANSFER_VERSION } from "../../src/transfer/request-message.ts";
 import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { ClientSession } from "../../src/transfer/client-session.ts";
 import { ServerSession } from "../../src/transfer/server-session.ts";
+import { REQUEST } from "../support/hostile-peer.ts";
 import { differences, disk, hash, outcomes, Pair, pull, push } from "./pair.ts";
 
 const random = new SeededRandom(8, "content");
@@ -328,17 +328,6 @@ describe("a peer that breaks the rules", () => {
     token: new Uint8Array(16).fill(1),
     target: "",
   };
-  const REQUEST: ControlMessage = {
-    type: "request",
-    version: TRANSFER_VERSION,
-    mode: "push",
-    options: DEFAULT_OPTIONS,
-    transferId: new Uint8Array(16),
-    destination: "",
-    paths: [],
-    rules: [],
-  };
-
   /** A server on `to` that is told `messages`; returns its answers. */
   function talk(to: SimDisk, messages: readonly ControlMessage[], options: Partial<TransferOptions> = {}) {
     const host = { hash, peerKey: new Uint8Array(32), peerFingerprint: "x", peerAddress: "y", umask: 0o022 };
@@ -355,10 +344,7 @@ describe("a peer that breaks the rules", () => {
         if (requests.length === 0 && bytes.length === 0) return;
       }
     };
-    const all: ControlMessage[] = [
-      { ...REQUEST, options: { ...DEFAULT_OPTIONS, ...options } } as ControlMessage,
-      ...messages,
-    ];
+    const all: ControlMessage[] = [{ ...REQUEST, options: { ...DEFAULT_OPTIONS, ...options } }, ...messages];
     for (const message of all) {
       session.handleControlBytes(encodeMessage(message), 0);
       settle();

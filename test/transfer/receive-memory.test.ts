@@ -7,11 +7,10 @@ import { HashForest } from "../../src/files/hash-tree.ts";
 import { MessageDecoder } from "../../src/transfer/control-stream.ts";
 import type { ControlMessage } from "../../src/transfer/messages.ts";
 import { encodeMessage } from "../../src/transfer/messages.ts";
-import { TRANSFER_VERSION } from "../../src/transfer/request-message.ts";
 import { ServerSession } from "../../src/transfer/server-session.ts";
-import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { ReceiveWindow } from "../../src/transport/flow-control.ts";
 import { ReceiveBudget, type ReceiveLease } from "../../src/transport/receive-budget.ts";
+import { REQUEST } from "../support/hostile-peer.ts";
 import { disk, hash } from "./pair.ts";
 
 const MIB = 1024 * 1024;
@@ -51,16 +50,7 @@ class GreedySender {
     const host = { hash, peerKey, peerFingerprint: "x", peerAddress: "y", umask: 0 };
     const policy = { location: "/", canRead: true, canWrite: true, keepsExisting: false };
     this.session = new ServerSession({ ...host, receiveMemory: lease }, policy);
-    this.say({
-      type: "request",
-      version: TRANSFER_VERSION,
-      mode: "push",
-      options: DEFAULT_OPTIONS,
-      transferId: new Uint8Array(16),
-      destination: "",
-      paths: [],
-      rules: [],
-    });
+    this.say(REQUEST);
     this.contents.forEach((content, object) =>
       this.say({
         type: "entry",

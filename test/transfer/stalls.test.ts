@@ -5,11 +5,11 @@ import { ClientSession, type ClientRequest } from "../../src/transfer/client-ses
 import { MessageDecoder } from "../../src/transfer/control-stream.ts";
 import type { ControlMessage } from "../../src/transfer/messages.ts";
 import { encodeMessage } from "../../src/transfer/messages.ts";
-import { TRANSFER_VERSION } from "../../src/transfer/request-message.ts";
 import { ServerSession } from "../../src/transfer/server-session.ts";
 import type { SessionHost, TransferSession } from "../../src/transfer/session.ts";
 import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import type { SimDisk } from "../../src/sim/disk.ts";
+import { REQUEST } from "../support/hostile-peer.ts";
 import { disk, hash, Pair, outcomes, pull, push } from "./pair.ts";
 
 const S = 1_000_000;
@@ -78,16 +78,6 @@ class Alone {
   }
 }
 
-const REQUEST: ControlMessage = {
-  type: "request",
-  version: TRANSFER_VERSION,
-  mode: "push",
-  options: DEFAULT_OPTIONS,
-  transferId: new Uint8Array(16),
-  destination: "",
-  paths: [],
-  rules: [],
-};
 const ENTRY: ControlMessage = {
   type: "entry",
   object: 0,

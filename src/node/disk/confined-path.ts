@@ -14,9 +14,6 @@ const O_PATH = 0o10_000_000;
 
 const IS_LINUX = process.platform === "linux" && existsSync("/proc/self/fd");
 
-/** Whether paths are confined by directory handles on this platform. */
-export const CONFINES_BY_HANDLE: boolean = IS_LINUX;
-
 /** A path to use now, and what must be released after its use. */
 export interface ConfinedPath {
   readonly path: string;

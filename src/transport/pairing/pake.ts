@@ -9,9 +9,6 @@ export interface PakeMessage {
   readonly data: Uint8Array;
 }
 
-/** Bytes of a share. */
-export const PAKE_SHARE_BYTES = 32;
-
 /** One side of one exchange. Its secret stays inside. */
 export interface PakeRun {
   /** What to send. */
