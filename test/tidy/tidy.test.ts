@@ -83,6 +83,27 @@ describe("source tree", () => {
     expect(rows).toEqual(Object.entries(ERRORS).map(([code, { exit }]) => [code, exit]));
   });
 
+  test("every limit is used, and stands in docs/spec/limits.md with a test that reaches it", () => {
+    const limits = [...text("src/base/limits.ts").matchAll(/^export const ([A-Z0-9_]+)/gm)].map(
+      ([, name]) => name,
+    );
+    const code = sources
+      .filter((file) => file !== "src/base/limits.ts")
+      .map(text)
+      .join("\n")
+      .replaceAll(/^import [^;]*;/gm, "");
+    const rows = text("docs/spec/limits.md")
+      .split("\n")
+      .filter((line) => line.startsWith("| `"));
+    const reached = rows.filter((row) => /`[^`|]*(?:\.test\.ts|\.suite\.ts)`|fuzz targets? `/.test(row));
+    const isIn = (name: string, where: string): boolean => new RegExp(`\\b${name}\\b`).test(where);
+    expect(limits.length).toBeGreaterThan(60);
+    expect(limits.filter((name) => !isIn(name, code))).toEqual([]);
+    expect(limits.filter((name) => !isIn(name, rows.join("\n")))).toEqual([]);
+    const own = limits.filter((name) => !name.startsWith("CLASSIC_"));
+    expect(own.filter((name) => !isIn(name, reached.join("\n")))).toEqual([]);
+  });
+
   test("file names are kebab-case", () => {
     const odd = sources.filter(
       (file) => !/^[a-z0-9]+(?:-[a-z0-9]+)*\.ts$/.test(file.split("/").at(-1) ?? ""),
