@@ -9,6 +9,8 @@ import { measure } from "../raw/measure.mjs";
 
 const main = resolve(import.meta.dirname, "../../dist/cli/main.js");
 const TIME = ["/usr/bin/time", "-f", "TIME %U %S %M"];
+/** No run takes this long; one that hangs must not take the others with it. */
+const LONGEST_MS = 20 * 60_000;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const installed = (command) => spawnSync("sh", ["-c", `command -v ${command}`]).status === 0;
 
@@ -59,6 +61,7 @@ function timed(place, command, { out = "ignore", env = {} } = {}) {
   const child = spawn(words[0], words.slice(1), {
     stdio: ["ignore", out, "pipe"],
     env: { ...process.env, ...env },
+    timeout: LONGEST_MS,
   });
   let text = "";
   child.stderr.on("data", (part) => (text += part));
@@ -76,6 +79,19 @@ function timed(place, command, { out = "ignore", env = {} } = {}) {
     }),
   );
   return { child, ended };
+}
+
+/** The first line a server writes; fails when it ends without one. */
+async function firstLine(server) {
+  const line = new Promise((done) => server.child.stdout.once("data", done));
+  const ended = server.ended.then(({ text }) => {
+    throw new Error(`the server ended before it was ready: ${text}`);
+  });
+  // Of the two only the first counts; that the server ends later is no failure.
+  ended.catch(() => undefined);
+  const first = String(await Promise.race([line, ended])).split("\n")[0];
+  server.child.stdout.resume();
+  return first;
 }
 
 function outcome(sender, receiver, file) {
@@ -97,10 +113,7 @@ async function godwit(scene, env) {
     out: "pipe",
     env,
   });
-  const port = await new Promise((done) =>
-    server.child.stdout.once("data", (line) => done(JSON.parse(String(line).split("\n")[0]).port)),
-  );
-  server.child.stdout.resume();
+  const { port } = JSON.parse(await firstLine(server));
   const client = await timed(
     path.sender,
     [
@@ -197,7 +210,7 @@ async function curl(scene) {
   // The server is on the sender's side; its address is the sender's.
   const address = path.address === "127.0.0.1" ? path.address : "10.83.0.1";
   const server = timed(path.sender, [process.execPath, "-e", HTTP_SERVER, source, address], { out: "pipe" });
-  const port = await new Promise((done) => server.child.stdout.once("data", (line) => done(Number(line))));
+  const port = Number(await firstLine(server));
   const url = `http://${address}:${port}/`;
   const client = await timed(path.receiver, ["curl", "-s", "-H", "Connection: close", "-o", file, url]).ended;
   const served = await server.ended;
