@@ -80,6 +80,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   "quic:recovery_metrics_updated": metrics,
   "recovery:metrics_updated": metrics,
   "quic:congestion_state_updated": shape({ "old?": isText, new: isText }),
+  "quic:ecn_state_updated": shape({
+    "old?": oneOf("testing", "unknown", "failed", "capable"),
+    new: oneOf("testing", "unknown", "failed", "capable"),
+  }),
   "quic:mtu_updated": shape({ "old?": isCount, new: isCount }),
   "quic:tuple_assigned": shape({ tuple_id: isText, tuple_remote: endpoint }),
   "quic:connection_state_updated": shape({
