@@ -12,12 +12,11 @@ import { parseArgs } from "node:util";
 
 const dist = new URL("../dist/", import.meta.url);
 const { SCENARIOS, runSeed } = await import(new URL("sim/swarm/scenarios.js", dist));
-const { drawPlan } = await import(new URL("sim/swarm/plan.js", dist));
 const { loadSimEnvironment } = await import(new URL("node/sim-environment.js", dist));
 
 const { values } = parseArgs({
   options: {
-    seeds: { type: "string", default: "1000" },
+    seeds: { type: "string" },
     from: { type: "string", default: "1" },
     seed: { type: "string" },
     scenario: { type: "string", default: "transfer" },
@@ -36,6 +35,9 @@ if (scenario === undefined) {
   );
   process.exit(2);
 }
+
+/** All there are, or a thousand. */
+values.seeds ??= String(scenario.seeds ?? 1_000);
 
 /** Runs seeds `from`, `from + step`, … below `end` in this process. */
 async function work(from, end, step) {
@@ -63,7 +65,7 @@ if (process.send !== undefined) {
 async function replay() {
   const environment = await loadSimEnvironment();
   const stored = values.plan === undefined ? undefined : JSON.parse(readFileSync(values.plan, "utf8"));
-  const plan = stored?.plan ?? drawPlan(Number(values.seed), scenario.shape);
+  const plan = stored?.plan ?? scenario.plan(Number(values.seed));
   if (values["print-plan"]) console.log(JSON.stringify(plan, undefined, 2));
   const result = (SCENARIOS[stored?.scenario] ?? scenario).run(plan, environment);
   console.log(JSON.stringify(result));

@@ -58,7 +58,7 @@ export interface PathReport {
 
 /** What the report takes from outside the connection. Default: nothing known. */
 export interface PathFacts {
-  /** This side only received: what held the rate is for the other one to say. */
+  /** This side only received: it knows its own handshake, disk and processor; the rest is for the other one to say. */
   readonly isReceiver?: boolean | undefined;
   /** The user set a rate. */
   readonly isCapped?: boolean | undefined;
@@ -91,7 +91,9 @@ export function rateLimit(limitedUs: Readonly<Record<SendLimit, number>>, facts:
   const longest = limits.reduce((best, limit) => (limitedUs[limit] > limitedUs[best] ? limit : best));
   const totalUs = limits.reduce((sum, limit) => sum + limitedUs[limit], 0);
   if (longest === "pacing" && facts.isCapped === true) return "rate cap";
-  if (longest === "flow-control" && (facts.receiverBacklogBytes ?? 0) >= BACKLOG_OF_SLOW_DISK_BYTES)
+  // A receiver sends next to nothing, so that no limit of its sending says anything.
+  const waitedForReceiver = longest === "flow-control" || facts.isReceiver === true;
+  if (waitedForReceiver && (facts.receiverBacklogBytes ?? 0) >= BACKLOG_OF_SLOW_DISK_BYTES)
     return "receiver disk";
   // Whatever a thread that is never idle seems to wait for, it waits for itself.
   if (longest !== "handshake" && totalUs >= CPU_LEAST_US && (facts.busyFraction ?? 0) >= BUSY_OF_FULL_CPU)

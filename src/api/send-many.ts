@@ -1,4 +1,5 @@
 /** `sendToMany()`: push files and trees to many receivers at once, each with a verdict of its own. */
+import { performance } from "node:perf_hooks";
 import type { ErrorCode } from "../base/errors.ts";
 import { ERRORS, GodwitError } from "../base/errors.ts";
 import { printable } from "../files/printable.ts";
@@ -14,6 +15,7 @@ import type { EntryFailure, TransferOutcome } from "../transfer/tally.ts";
 import { dial, openDialler, type Dialler } from "./dial.ts";
 import { EventStream } from "./event-stream.ts";
 import type { DialOptions } from "./options.ts";
+import { PathHistory } from "./path-history.ts";
 import { pathReport, type PathReport } from "./path-report.ts";
 import { receiptHost, receiptOf, type Receipt } from "./receipt.ts";
 import { engineOptions, type PushOptions } from "./send.ts";
@@ -334,10 +336,14 @@ class Fleet {
     const controller = new AbortController();
     lane.dialling = controller;
     this.tellState(receiver, group, "dialling", "");
+    const startedUs = monotonicNowUs();
+    const idleBefore = performance.eventLoopUtilization();
+    const history = new PathHistory();
     const { connection, fingerprint } = await dial(
       lane.target,
       { ...options, signal: controller.signal },
       (event) => {
+        history.add(event, monotonicNowUs() - startedUs);
         if (lane.session !== undefined) group.handleEvent(receiver, event, monotonicNowUs());
         events.emit({ type: "receiver-event", receiver, target: lane.text, event });
       },
@@ -371,6 +377,8 @@ class Fleet {
     lane.path = pathReport(connection.statistics(monotonicNowUs()), {
       isCapped,
       receiverBacklogBytes: session.receiverBacklogBytes,
+      busyFraction: performance.eventLoopUtilization(idleBefore).utilization,
+      history: history.samples,
     });
     lane.session = undefined;
     if (options.receipt === true && session.receipt !== undefined)

@@ -1,4 +1,5 @@
 /** `serve()`: receive into a directory and hand out from it. */
+import { performance } from "node:perf_hooks";
 import { statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
@@ -30,6 +31,7 @@ import { makeEndpoint, qlogDirectory } from "./endpoint.ts";
 import { EventStream } from "./event-stream.ts";
 import { localPath } from "./local-path.ts";
 import type { NetworkOptions } from "./options.ts";
+import { PathHistory, type PathSample } from "./path-history.ts";
 import { pathReport, type PathReport } from "./path-report.ts";
 import { receiptHost } from "./receipt.ts";
 import { DEFAULT_PORT, parseListen } from "./target.ts";
@@ -250,12 +252,21 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     };
     const startedUs = monotonicNowUs();
     let role: "sender" | "receiver" | undefined;
-    const report = (): PathReport =>
-      pathReport(connection.statistics(monotonicNowUs()), { isReceiver: role === "receiver" });
+    const idleBefore = performance.eventLoopUtilization();
+    const history = new PathHistory();
+    const report = (samples: readonly PathSample[]): PathReport =>
+      pathReport(connection.statistics(monotonicNowUs()), {
+        isReceiver: role === "receiver",
+        isCapped: options.rateBytesPerSecond !== undefined,
+        receiverBacklogBytes: session.receiverBacklogBytes,
+        busyFraction: performance.eventLoopUtilization(idleBefore).utilization,
+        history: samples,
+      });
     let onHeartbeat: (() => void) | undefined;
     const onEvent = (event: GodwitEvent): void => {
       if (event.type === "heartbeat") onHeartbeat?.();
       if (event.type === "transfer-started") role = event.role;
+      history.add(event, monotonicNowUs() - startedUs);
       events.emit({ type: "peer-event", connection: number, peer, event });
     };
     host.watch(connection, qlog?.follow(connection, "server", onEvent) ?? onEvent);
@@ -310,7 +321,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
         type: "peer-event",
         connection: number,
         peer,
-        event: { type: "path-measured", report: report() },
+        event: { type: "path-measured", report: report([]) },
       });
     }, 200);
     const outcomeReached = host.run(connection, session, false);
@@ -323,7 +334,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
         const result = servedTransfer(outcome, {
           seconds: (monotonicNowUs() - startedUs) / 1e6,
           peer: { fingerprint, address: peer.address },
-          path: report(),
+          path: report(history.samples),
         });
         events.emit({ type: "peer-transfer-ended", connection: number, peer, result });
         await host.closing(connection);

@@ -167,6 +167,7 @@ function peerOf(result: ReceiverResult): Record<string, unknown> {
     root: result.root,
     wireBytes: result.path?.wireBytes ?? 0,
     retransmittedBytes: result.path?.retransmittedBytes ?? 0,
+    path: result.path,
     attempts,
     errors: failures,
   };

@@ -4,6 +4,9 @@
  */
 import type { ErrorCode } from "../base/errors.ts";
 
+/** Packets of a handshake; `other`: those of pairing, and what cannot be told. */
+export type HandshakePacketName = "init" | "reply" | "finish" | "retry" | "versions" | "other";
+
 /** Facts about one connection. Packet events are made only when somebody asked for them. */
 export type TransportEvent =
   | { readonly type: "handshake-started"; readonly role: "initiator" | "responder"; readonly version: number }
@@ -15,6 +18,12 @@ export type TransportEvent =
       readonly tookUs: number;
     }
   | { readonly type: "handshake-confirmed" }
+  /** A packet of the handshake, by its name in docs/spec/handshake.md. */
+  | {
+      readonly type: "handshake-packet-sent" | "handshake-packet-received";
+      readonly packet: HandshakePacketName;
+      readonly sizeBytes: number;
+    }
   | {
       readonly type: "packet-sent";
       readonly number: number;

@@ -39,6 +39,24 @@ describe("qlog", () => {
     );
   });
 
+  test("handshake packets under QUIC's names, counted where QUIC has numbers", () => {
+    expect(
+      written(
+        { type: "handshake-packet-sent", packet: "init", sizeBytes: 1_200 },
+        { type: "handshake-packet-received", packet: "retry", sizeBytes: 60 },
+        { type: "handshake-packet-sent", packet: "init", sizeBytes: 1_200 },
+        { type: "handshake-packet-received", packet: "reply", sizeBytes: 290 },
+        { type: "handshake-packet-sent", packet: "finish", sizeBytes: 250 },
+      ),
+    ).toBe(
+      `\u001e{"time":1000.5,"name":"quic:packet_sent","category":"transport","data":{"header":{"packet_type":"initial","packet_number":0},"raw":{"length":1200}}}\n` +
+        `\u001e{"time":1000.5,"name":"quic:packet_received","category":"transport","data":{"header":{"packet_type":"retry"},"raw":{"length":60}}}\n` +
+        `\u001e{"time":1000.5,"name":"quic:packet_sent","category":"transport","data":{"header":{"packet_type":"initial","packet_number":1},"raw":{"length":1200}}}\n` +
+        `\u001e{"time":1000.5,"name":"quic:packet_received","category":"transport","data":{"header":{"packet_type":"handshake","packet_number":0},"raw":{"length":290}}}\n` +
+        `\u001e{"time":1000.5,"name":"quic:packet_sent","category":"transport","data":{"header":{"packet_type":"handshake","packet_number":0},"raw":{"length":250}}}\n`,
+    );
+  });
+
   test("a received packet carries its ACK, and only its own", () => {
     expect(
       written(
@@ -102,6 +120,7 @@ describe("qlog", () => {
         { type: "congestion-state-changed", controller: "bbr", from: "startup", to: "drain" },
         { type: "path-mtu-changed", datagramBytes: 1_200, reason: "start" },
         { type: "path-mtu-changed", datagramBytes: 1_472, reason: "probe" },
+        { type: "ecn-state-changed", from: "testing", to: "capable" },
         { type: "key-updated", phase: 3, initiatedBy: "peer" },
         { type: "path-changed", isValidated: true, address: "192.0.2.1:4639" },
         { type: "path-changed", isValidated: true, address: "[2001:db8::1]:4639" },
@@ -114,6 +133,7 @@ describe("qlog", () => {
       `"name":"quic:congestion_state_updated","category":"recovery","data":{"old":"startup","new":"drain"}}`,
       `"name":"quic:mtu_updated","category":"connectivity","data":{"new":1200}}`,
       `"name":"quic:mtu_updated","category":"connectivity","data":{"old":1200,"new":1472}}`,
+      `"name":"quic:ecn_state_updated","category":"recovery","data":{"old":"testing","new":"capable"}}`,
       `"name":"quic:key_updated","category":"security","data":{"key_type":"client_1rtt_secret","key_phase":3,"trigger":"remote_update"}}`,
       `"name":"quic:key_updated","category":"security","data":{"key_type":"server_1rtt_secret","key_phase":3,"trigger":"remote_update"}}`,
       `"name":"quic:tuple_assigned","category":"connectivity","data":{"tuple_id":"192.0.2.1:4639","tuple_remote":{"ip_v4":"192.0.2.1","port_v4":4639}}}`,

@@ -55,6 +55,8 @@ export class QlogFormatter {
   private readonly role: "client" | "server";
   private datagramBytes: number | undefined;
   private ptoCount = 0;
+  /** Handshake packets so far, by direction and type. */
+  private readonly handshakePackets = new Map<string, number>();
   private received:
     | { readonly number: number; readonly sizeBytes: number; readonly timeMs: number }
     | undefined;
@@ -114,6 +116,10 @@ export class QlogFormatter {
         const data = { header: oneRtt(event.number), raw: { length: event.sizeBytes }, ...probe };
         return line("quic:packet_sent", "transport", data, timeMs);
       }
+      case "handshake-packet-sent":
+        return this.formatHandshakePacket("quic:packet_sent", event, timeMs);
+      case "handshake-packet-received":
+        return this.formatHandshakePacket("quic:packet_received", event, timeMs);
       case "packet-dropped": {
         const trigger = event.trigger === "duplicate" ? "duplicate" : "decryption_failure";
         return line(
@@ -156,6 +162,21 @@ export class QlogFormatter {
       default:
         return this.formatState(event, timeMs);
     }
+  }
+
+  /** Our handshake packets under the names of QUIC's; they have no numbers, so they are counted. */
+  private formatHandshakePacket(
+    name: "quic:packet_sent" | "quic:packet_received",
+    event: GodwitEvent & { type: "handshake-packet-sent" | "handshake-packet-received" },
+    timeMs: number,
+  ): string {
+    const packetType = HANDSHAKE_PACKET_TYPES[event.packet];
+    const isNumbered = packetType === "initial" || packetType === "handshake";
+    const counted = `${name}/${packetType}`;
+    const number = this.handshakePackets.get(counted) ?? 0;
+    this.handshakePackets.set(counted, number + 1);
+    const header = { packet_type: packetType, ...(isNumbered ? { packet_number: number } : {}) };
+    return line(name, "transport", { header, raw: { length: event.sizeBytes } }, timeMs);
   }
 
   private formatRecovery(event: GodwitEvent & { type: "recovery-updated" }, timeMs: number): string {
@@ -244,6 +265,15 @@ export class QlogFormatter {
     }
   }
 }
+
+const HANDSHAKE_PACKET_TYPES = {
+  init: "initial",
+  reply: "handshake",
+  finish: "handshake",
+  retry: "retry",
+  versions: "version_negotiation",
+  other: "unknown",
+} as const;
 
 const LOSS_TRIGGERS = {
   packets: "reordering_threshold",

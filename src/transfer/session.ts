@@ -78,6 +78,9 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   protected readonly events = new EventQueue();
   protected readonly supply: ChunkSupply;
   protected sender: Sender | undefined;
+  /** At a receiver: bytes waiting for the disk, summed over the times that was told, and those times. */
+  private unwrittenSum = 0;
+  private progressCount = 0;
   protected receiver: ReceivingEngine | undefined;
   protected lister: Lister | undefined;
   protected readonly patience: Patience;
@@ -234,9 +237,9 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     return this.receiver?.takeConsumedBytes() ?? 0;
   }
 
-  /** Verified bytes that waited for the receiver's disk, as it said, on average; 0 at a receiver. */
+  /** Verified bytes that waited for the receiver's disk, on average; at a sender as the receiver said. */
   get receiverBacklogBytes(): number {
-    return this.sender?.receiverBacklogBytes ?? 0;
+    return this.sender?.receiverBacklogBytes ?? this.unwrittenSum / Math.max(this.progressCount, 1);
   }
 
   // The disk
@@ -372,6 +375,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     if (receiver !== undefined && verifiedBytes !== this.progressSaid && !receiver.hasSentResult) {
       this.progressSaid = verifiedBytes;
       this.messages.add({ type: "progress", verifiedBytes, unwrittenBytes: receiver.unwrittenBytes });
+      this.unwrittenSum += receiver.unwrittenBytes;
+      this.progressCount++;
     }
     const isTotalKnown = sender?.isListComplete ?? receiver?.isTotalKnown ?? false;
     this.events.add({

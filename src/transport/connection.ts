@@ -35,6 +35,7 @@ import { DatagramSize } from "./datagram-size.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { ReceiveWindow, SendCredit } from "./flow-control.ts";
 import type { HandshakeResult } from "./handshake/configuration.ts";
+import { handshakePacketEvent } from "./handshake/packet-event.ts";
 import type { KeyLimits } from "./keys.ts";
 import { KEY_LIMITS, PacketKeys } from "./keys.ts";
 import { Liveness } from "./liveness.ts";
@@ -427,6 +428,7 @@ export class Connection {
   handleLongDatagram(datagram: Uint8Array, nowUs: number): void {
     if (this.closing.state !== "open") return;
     this.isTouched = true;
+    this.events.add(handshakePacketEvent("handshake-packet-received", datagram));
     this.handshake.handlePacket(datagram, nowUs);
     this.checkHandshake(nowUs);
   }
@@ -463,6 +465,7 @@ export class Connection {
     while (this.closing.state === "open" && batch.hasRoom(MIN_DATAGRAM_BYTES)) {
       const datagram = this.handshake.pollTransmit(nowUs);
       if (datagram === undefined) break;
+      this.events.add(handshakePacketEvent("handshake-packet-sent", datagram));
       batch.bytes.set(datagram, batch.usedBytes);
       batch.push(datagram.length, paths.current, 0);
     }

@@ -47,7 +47,12 @@ const listOf =
   (value) =>
     Array.isArray(value) && value.length > 0 && value.every(rule);
 
-const header = shape({ packet_type: oneOf("1RTT"), packet_number: isCount });
+const oneRtt = shape({ packet_type: oneOf("1RTT"), packet_number: isCount });
+const numbered = shape({ packet_type: oneOf("initial", "handshake"), packet_number: isCount });
+// The CDDL knows a packet number in no other packets.
+const unnumbered = shape({ packet_type: oneOf("retry", "version_negotiation", "unknown") });
+const header: Rule = (value) => oneRtt(value) || numbered(value) || unnumbered(value);
+const ecnState = oneOf("testing", "unknown", "failed", "capable");
 const raw = shape({ length: isCount });
 const ack = shape({ frame_type: oneOf("ack"), ack_delay: isNumber, acked_ranges: listOf(listOf(isCount)) });
 const endpoint = shape({ "ip_v4?": isText, "port_v4?": isCount, "ip_v6?": isText, "port_v6?": isCount });
@@ -80,10 +85,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   "quic:recovery_metrics_updated": metrics,
   "recovery:metrics_updated": metrics,
   "quic:congestion_state_updated": shape({ "old?": isText, new: isText }),
-  "quic:ecn_state_updated": shape({
-    "old?": oneOf("testing", "unknown", "failed", "capable"),
-    new: oneOf("testing", "unknown", "failed", "capable"),
-  }),
+  "quic:ecn_state_updated": shape({ "old?": ecnState, new: ecnState }),
   "quic:mtu_updated": shape({ "old?": isCount, new: isCount }),
   "quic:tuple_assigned": shape({ tuple_id: isText, tuple_remote: endpoint }),
   "quic:connection_state_updated": shape({
@@ -175,6 +177,19 @@ describe("--qlog", () => {
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeGreaterThan(400_000);
     const acks = logs[0].events.filter(({ data }) => data["frames"] !== undefined);
     expect(acks.length).toBeGreaterThan(0);
+    // INIT, REPLY, FINISH: once each where nothing is lost, as both sides saw them.
+    const handshakes = logs.map(({ events }) =>
+      events
+        .map(({ name, data }) => `${name} ${String((data["header"] as Fields | undefined)?.["packet_type"])}`)
+        .filter((text) => /initial|handshake$/.test(text)),
+    );
+    const packets = ["initial", "handshake", "handshake"];
+    const verbs = ["sent", "received", "sent"];
+    const wanted = (swapped: boolean): string[] =>
+      packets.map(
+        (type, i) => `quic:packet_${(verbs[i] === "sent") === swapped ? "received" : "sent"} ${type}`,
+      );
+    expect(handshakes).toEqual([wanted(false), wanted(true)]);
     for (const { events } of logs) {
       expect(events.at(-1)?.name).toBe("quic:connection_closed");
       expect(events.some(({ name }) => name === "recovery:metrics_updated")).toBe(true);

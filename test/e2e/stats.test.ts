@@ -14,7 +14,10 @@ beforeEach(() => {
 
 afterEach(() => scene.close());
 
-async function send(...more: readonly string[]): Promise<{ stdout: string; stderr: string }> {
+/** One transfer with more options of the sender; what it and the server said. */
+async function send(
+  ...more: readonly string[]
+): Promise<{ stdout: string; stderr: string; serverOutput: string }> {
   const server = scene.start("server", [
     "serve",
     scene.path("inbox"),
@@ -28,8 +31,8 @@ async function send(...more: readonly string[]): Promise<{ stdout: string; stder
   const to = `127.0.0.1:${String(port)}`;
   const ended = await scene.run("client", ["send", "file.bin", "--to", to, "--accept-new", ...more]);
   expect(ended.status).toBe(0);
-  await server.ended;
-  return { stdout: ended.stdout.toString(), stderr: ended.stderr };
+  const { stdout } = await server.ended;
+  return { stdout: ended.stdout.toString(), stderr: ended.stderr, serverOutput: stdout.toString() };
 }
 
 test("--stats names what held the rate, without endless fractions", async () => {
@@ -49,4 +52,28 @@ test("the JSON result holds the path with its curve, in whole numbers", async ()
   const history = path["history"] as Record<string, number>[];
   expect(history.length).toBeGreaterThan(0);
   expect(history.every((sample) => Object.values(sample).every(Number.isInteger))).toBe(true);
+});
+
+test("serve tells the path of each transfer, too, and what it can of the limit", async () => {
+  const { serverOutput } = await send("--rate", "20mbit");
+  const ended = serverOutput
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  for (const name of ["transfer-ended", "result"]) {
+    const path = ended.find(({ event }) => event === name)?.["path"] as Record<string, unknown>;
+    expect(path["limit"]).toBe("other side");
+    expect((path["history"] as unknown[]).length).toBeGreaterThan(0);
+    expect(path["busyFraction"]).toBeGreaterThan(0);
+  }
+});
+
+test("send to many tells the path to each receiver", async () => {
+  const { stdout } = await send("--json", "--quorum", "1");
+  const { peers } = JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "") as {
+    peers: { path: Record<string, unknown> }[];
+  };
+  expect(peers).toHaveLength(1);
+  expect((peers[0].path["history"] as unknown[]).length).toBeGreaterThan(0);
+  expect(peers[0].path["busyFraction"]).toBeGreaterThan(0);
 });

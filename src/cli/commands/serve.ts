@@ -88,6 +88,7 @@ async function run(directory: string, flags: ServeFlags): Promise<void> {
         retransmittedBytes: last.path.retransmittedBytes,
         resumedBytes: last.resumedBytes,
         seconds: last.seconds,
+        path: last.path,
         peers: [
           { id: last.peer.fingerprint, address: last.peer.address, result: last.result, exit: last.exit },
         ],
@@ -175,6 +176,7 @@ function handle(update: ServerUpdate, output: Output, wantsStats: boolean): void
         bytes: result.bytes,
         root: result.root,
         seconds: result.seconds,
+        path: result.path,
       });
       if (output.wantsJson) return;
       const who = `${peer.address} (${peer.fingerprint})`;

@@ -142,6 +142,14 @@ function drawLink(random: SeededRandom, base: Partial<LinkConfig>, healAtUs: num
   return link;
 }
 
+/** What becomes of ECN marks: set by chance or by a growing queue, or erased. */
+function drawMarks(random: SeededRandom): Partial<LinkConfig> {
+  const share = spread(random, 1, 1_000) / 1_000;
+  const markQueueBytes = random.integer(3_000, 50_000);
+  if (!random.chance(FAULT_CHANCE)) return {};
+  return random.pick([{ markProbability: share }, { bleachProbability: share }, { markQueueBytes }]);
+}
+
 function drawActions(random: SeededRandom, shape: PlanShape, healAtUs: number): PlanAction[] {
   const actions: PlanAction[] = [];
   // One side moves: two that change their addresses at once cannot find each other again, by nature.
@@ -260,6 +268,7 @@ export function drawPlan(seed: number, shape: PlanShape): SwarmPlan {
   }
   const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
   const disks = new SeededRandom(seed, "plan/disk-actions");
+  const marks = new SeededRandom(seed, "plan/marks");
   return {
     seed,
     sizes,
@@ -271,8 +280,8 @@ export function drawPlan(seed: number, shape: PlanShape): SwarmPlan {
           isTreeThere: disks.chance(0.5),
         }
       : {}),
-    up: drawLink(new SeededRandom(seed, "plan/up"), base2, healAtUs),
-    down: drawLink(new SeededRandom(seed, "plan/down"), base2, healAtUs),
+    up: { ...drawLink(new SeededRandom(seed, "plan/up"), base2, healAtUs), ...drawMarks(marks) },
+    down: { ...drawLink(new SeededRandom(seed, "plan/down"), base2, healAtUs), ...drawMarks(marks) },
     actions: drawActions(new SeededRandom(seed, "plan/actions"), shape, healAtUs),
     healAtUs,
     controller: random.pick(shape.controllers),

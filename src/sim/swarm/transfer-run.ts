@@ -4,7 +4,7 @@
  *
  * The user is modelled, too: when the command fails, it is run again, as its message says.
  */
-import { equalBytes } from "../../base/bytes.ts";
+import { equalBytes, toHex } from "../../base/bytes.ts";
 import { ERRORS } from "../../base/errors.ts";
 import type { ErrorCode } from "../../base/errors.ts";
 import { SeededRandom } from "../../base/random.ts";
@@ -24,6 +24,7 @@ import { SimDisk } from "../disk.ts";
 import { HEALTHY_DISK } from "../disk-faults.ts";
 import { DiskQueue } from "../disk-queue.ts";
 import { AmplificationWatch, CheckFailed, WatchedCrypto, watchPlaintext } from "./checkers.ts";
+import { DeliveryWatch } from "./delivery-watch.ts";
 import type { RunResult, SimEnvironment } from "./environment.ts";
 import { findUnsafeChunk } from "./journal-check.ts";
 import type { PlanAction, PlanDiskAction, PlanSide, SwarmPlan } from "./plan.ts";
@@ -76,10 +77,15 @@ class Job {
   private readonly owner: TransferProcess;
   private readonly prefix: number;
 
+  /** The session's name on both sides. */
+  private readonly name: string;
+
   constructor(owner: TransferProcess, prefix: number, binding: SessionBinding) {
     this.owner = owner;
     this.prefix = prefix;
     this.binding = binding;
+    this.name = toHex(binding.connection.handshakeHash ?? new Uint8Array(0));
+    owner.run.delivery.attach(this.name, binding.session);
   }
 
   pump(nowUs: number): void {
@@ -88,7 +94,7 @@ class Job {
     for (const { id, operation } of binding.session.takeDiskRequests()) {
       owner.disk.submit({ id: prefix + id, operation });
     }
-    binding.session.takeEvents();
+    owner.run.delivery.handleEvents(this.name, binding.session.takeEvents());
     binding.connection.takeEvents();
   }
 }
@@ -102,7 +108,7 @@ class TransferProcess implements SimApplication {
   readonly disk: DiskQueue;
   readonly process: SimProcess;
   readonly endpoint: Endpoint;
-  private readonly run: TransferRun;
+  readonly run: TransferRun;
   private readonly jobs: Job[] = [];
   private connection: Connection | undefined;
   private jobsMade = 0;
@@ -233,6 +239,7 @@ class TransferRun {
   readonly stage: Stage;
   readonly crypto: WatchedCrypto;
   readonly amplification = new AmplificationWatch();
+  readonly delivery: DeliveryWatch;
   readonly disks: Readonly<Record<PlanSide, SimDisk>>;
   attempts = 0;
   isComplete = false;
@@ -263,6 +270,7 @@ class TransferRun {
       name: `${folder}${fileName(i)}`,
       content: fileContent(plan.seed, i, size),
     }));
+    this.delivery = new DeliveryWatch(new Map(this.files.map(({ name, content }) => [name, content])));
     for (const { name, content } of this.files) this.disks.sender.plant(`${SOURCE}/${name}`, content);
     this.disks.receiver.plantDirectory(plan.isTreeThere === true ? `${DESTINATION}/${FOLDER}` : DESTINATION);
     for (const disk of [this.disks.sender, this.disks.receiver])
