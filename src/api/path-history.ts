@@ -7,6 +7,7 @@ export interface PathSample {
   readonly atUs: number;
   readonly smoothedRttUs: number;
   readonly congestionWindowBytes: number;
+  /** 0 while nothing is paced: before the first round trip is known. */
   readonly pacingRateBytesPerSecond: number;
   readonly bytesInFlight: number;
 }
@@ -35,7 +36,7 @@ export class PathHistory {
       atUs,
       smoothedRttUs: Math.round(event.smoothedRttUs),
       congestionWindowBytes: Math.round(event.congestionWindowBytes),
-      pacingRateBytesPerSecond: Math.round(event.pacingRateBytesPerSecond),
+      pacingRateBytesPerSecond: wholeRate(event.pacingRateBytesPerSecond),
       bytesInFlight: event.bytesInFlight,
     });
   }
@@ -44,4 +45,9 @@ export class PathHistory {
   get samples(): readonly PathSample[] {
     return this.kept;
   }
+}
+
+/** A rate in whole bytes per second, 0 for one that has no number: JSON has no infinity. */
+export function wholeRate(bytesPerSecond: number): number {
+  return Number.isFinite(bytesPerSecond) ? Math.round(bytesPerSecond) : 0;
 }

@@ -1,7 +1,7 @@
 /** What a transfer's path was like, and which limit held its rate. */
 import { RECEIVE_MEMORY_BYTES } from "../base/limits.ts";
 import type { ConnectionStatistics, SendLimit } from "../transport/connection-statistics.ts";
-import type { PathSample } from "./path-history.ts";
+import { wholeRate, type PathSample } from "./path-history.ts";
 
 /** What held the rate, in words for people. */
 export type RateLimit =
@@ -128,7 +128,7 @@ export function pathReport(statistics: ConnectionStatistics, facts: PathFacts = 
     markedPackets: statistics.packetsCe,
     datagramBytes: statistics.datagramBytes,
     congestionWindowBytes: Math.round(statistics.congestionWindowBytes),
-    pacingRateBytesPerSecond: Math.round(statistics.pacingRateBytesPerSecond),
+    pacingRateBytesPerSecond: wholeRate(statistics.pacingRateBytesPerSecond),
     bandwidthBytesPerSecond: Math.round(statistics.bandwidthBytesPerSecond),
     controller: statistics.controller,
     keyUpdates: statistics.keyUpdates,

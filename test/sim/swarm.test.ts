@@ -53,11 +53,10 @@ describe("a path that carries less from one moment on", () => {
   /** Virtual seconds that 4 MB take over 1 MB/s. */
   const seconds = (delayUs: number, loss: number, mtuBytes?: number): number => {
     const path = { rateBytesPerSecond: 1_000_000, delayUs, lossProbability: loss };
-    const shrink = { atUs: 1_500_000, set: { mtuBytes } };
     const plan: SwarmPlan = {
       ...SCENARIOS["masks"].plan(1),
       sizes: [4_000_000],
-      up: mtuBytes === undefined ? path : { ...path, changes: [shrink] },
+      up: mtuBytes === undefined ? path : { ...path, changes: [{ atUs: 1_500_000, set: { mtuBytes } }] },
       down: path,
       healAtUs: 100_000_000,
       receiveWindowBytes: 16_777_216,
