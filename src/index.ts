@@ -10,6 +10,7 @@ export {
   type GroupTransfer,
   type GroupUpdate,
   type ReceiverResult,
+  type RelayCounts,
   type SendToManyOptions,
   type SendToManyResult,
 } from "./api/send-many.ts";

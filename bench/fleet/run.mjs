@@ -139,6 +139,27 @@ const rows = {
     return `8 receivers, uplink 100 Mbit/s, 50 Mbit/s and 1 % loss each, 20 MB: ${seconds.toFixed(2)} s = ${(seconds / ideal).toFixed(3)} x (8 x file / uplink); UDP payload ${wire.toFixed(3)} x; source read ${results[0].sourceReadBytes} B`;
   },
 
+  /** The same star, and the receivers serve each other. */
+  async relay() {
+    const file = film(20);
+    const { inboxes, targets } = await star(
+      "relay",
+      8,
+      "rate=100,queue=500000",
+      "rate=50,queue=500000,loss=1,delay=5",
+    );
+    const results = await repeat(async () => {
+      const result = await send(file, targets, "emu0", "--relay");
+      if (result.exit !== 0) throw new Error(JSON.stringify(result));
+      check(file, inboxes);
+      return result;
+    });
+    const seconds = median(results.map((result) => result.seconds));
+    const ideal = (20e6 * 8) / 50e6;
+    const share = (value) => (median(results.map(value)) / 20e6).toFixed(3);
+    return `8 receivers, uplink 100 Mbit/s, 50 Mbit/s and 1 % loss each, 20 MB, --relay: ${seconds.toFixed(2)} s = ${(seconds / ideal).toFixed(2)} x (file / 50 Mbit/s), runs ${results.map((result) => result.seconds.toFixed(2)).join(" ")}; the sender sent ${share(({ relay }) => relay.sentOnceBytes + relay.sentAgainBytes)} x file (UDP payload ${share(({ wireBytes }) => wireBytes)} x), receivers gave each other ${share(({ relay }) => relay.relayedBytes)} x`;
+  },
+
   /** 16 receivers of 10 Mbit/s each against one, behind an uplink that is not the limit. */
   async equal() {
     const file = film(10);
@@ -241,7 +262,7 @@ const rows = {
   },
 };
 
-const usesNet = new Set(["star", "equal", "slow"]);
+const usesNet = new Set(["star", "relay", "equal", "slow"]);
 console.log(`${cpus().length} x ${cpus()[0]?.model}, node ${process.version}, ${RUNS} runs, medians`);
 try {
   for (const name of names.length > 0 ? names : Object.keys(rows)) {

@@ -5,6 +5,7 @@ import { ERRORS, GodwitError } from "../base/errors.ts";
 import { printable } from "../files/printable.ts";
 import { Group, type GroupAction } from "../group/group.ts";
 import { GROUP_RECEIVERS, MAX_LANES, quorumOf, RETRIES } from "../group/policy.ts";
+import { RelayCoordinator } from "../group/relay-coordinator.ts";
 import { SharedSource } from "../group/shared-source.ts";
 import { groupVerdict, isComplete, type ReceiverVerdict } from "../group/verdict.ts";
 import { monotonicNowUs } from "../node/clock.ts";
@@ -39,6 +40,11 @@ export interface SendToManyOptions extends DialOptions, PushOptions {
   readonly deadlineUs?: number | undefined;
   /** Verified bytes per second over ten seconds below which a receiver is a laggard. */
   readonly minRateBytesPerSecond?: number | undefined;
+  /**
+   * Receivers that can serve what they have to others of this transfer, so that each chunk leaves this
+   * machine about once. Default false. Not together with `sparse`.
+   */
+  readonly relay?: boolean | undefined;
   /** What happens to laggards: others go first (`demote`, the default), or they are ended. */
   readonly laggards?: "drop" | "demote" | undefined;
 }
@@ -60,6 +66,8 @@ export interface ReceiverResult {
   readonly unchangedFiles: number;
   readonly bytes: number;
   readonly resumedBytes: number;
+  /** Bytes that it got from other receivers. */
+  readonly relayedBytes: number;
   /** Hash of the tree of everything it has, hexadecimal; `""` when it has nothing. */
   readonly root: string;
   readonly receipt: Receipt | undefined;
@@ -86,7 +94,16 @@ export interface SendToManyResult {
   /** Bytes read from the source, and those among them that were read for a second time. */
   readonly sourceReadBytes: number;
   readonly sourceRereadBytes: number;
+  /** With `relay`: what was sent to one receiver, to a further one, and what receivers gave each other. */
+  readonly relay: RelayCounts | undefined;
   readonly seconds: number;
+}
+
+/** What a transfer with `relay` moved, in bytes of files. */
+export interface RelayCounts {
+  readonly sentOnceBytes: number;
+  readonly sentAgainBytes: number;
+  readonly relayedBytes: number;
 }
 
 /** What a transfer to many tells while it runs. */
@@ -124,6 +141,7 @@ export type GroupUpdate =
       readonly resumedBytes: number;
       readonly sourceReadBytes: number;
       readonly sourceRereadBytes: number;
+      readonly relay: RelayCounts | undefined;
     };
 
 /** A running transfer to many. */
@@ -176,6 +194,7 @@ class Fleet {
   private readonly paths: readonly string[];
   private readonly lanes: readonly Lane[];
   private readonly startedUs = monotonicNowUs();
+  private relay: RelayCoordinator | undefined;
   private toldEnds = 0;
   private settle: () => void = () => undefined;
 
@@ -227,6 +246,12 @@ class Fleet {
         "a pinned key belongs to one receiver; trust many with godwit peers trust, or accept new ones",
       );
     }
+    if (options.relay === true && options.sparse === true) {
+      throw new GodwitError(
+        "USAGE",
+        "holes are not exchanged between receivers; leave out either sparse or relay",
+      );
+    }
   }
 
   async run(): Promise<SendToManyResult> {
@@ -241,6 +266,9 @@ class Fleet {
       group.cancel("INTERNAL", error.message, monotonicNowUs());
       this.settleIfOver(group);
     });
+    const relay =
+      options.relay === true ? new RelayCoordinator(lanes.length, dialler.crypto.randomBytes) : undefined;
+    this.relay = relay;
     const source = new SharedSource({ hash, sources, sendsLinks, rules, laneCount: maxLanes });
     const group = new Group(
       {
@@ -249,7 +277,7 @@ class Fleet {
           mode: "push",
           sources,
           destination: target.path.replace(/\/+$/, ""),
-          options: engineOptions(options),
+          options: { ...engineOptions(options), relay: relay !== undefined },
           rules,
         })),
         policy: {
@@ -260,6 +288,7 @@ class Fleet {
           minRateBytesPerSecond: options.minRateBytesPerSecond,
           laggards: options.laggards ?? "demote",
         },
+        relay,
       },
       this.startedUs,
     );
@@ -285,6 +314,7 @@ class Fleet {
           if (failure !== undefined) group.cancel(failure.code, failure.text, nowUs);
           if ((group.nextTimeoutUs() ?? Infinity) <= nowUs) group.handleTimeout(nowUs);
           for (const action of group.takeActions()) this.perform(action, group, dialler, hash);
+          if (relay?.takeNews() === true) dialler.host.wake();
           this.settleIfOver(group);
         },
       });
@@ -363,6 +393,7 @@ class Fleet {
         patienceUs: options.patienceUs,
         receipts: receiptHost(dialler.identity, dialler.crypto, options.receipt === true),
       },
+      connection.peerAddress,
       monotonicNowUs(),
     );
     lane.session = session;
@@ -444,7 +475,15 @@ class Fleet {
       resumedBytes,
       sourceReadBytes: source.supply.readBytes,
       sourceRereadBytes: source.supply.rereadBytes,
+      relay: this.relayCounts(),
     });
+  }
+
+  private relayCounts(): RelayCounts | undefined {
+    const { relay } = this;
+    if (relay === undefined) return undefined;
+    const { dealtBytes: sentOnceBytes, repeatedBytes: sentAgainBytes } = relay.dealer;
+    return { sentOnceBytes, sentAgainBytes, relayedBytes: relay.relayedBytes };
   }
 
   private receiverResult(receiver: number, group: Group): ReceiverResult {
@@ -465,6 +504,7 @@ class Fleet {
       unchangedFiles: outcome?.unchangedFiles ?? 0,
       bytes: outcome?.bytes ?? 0,
       resumedBytes: outcome?.resumedBytes ?? 0,
+      relayedBytes: this.relay?.relayedBytesOf(receiver) ?? 0,
       root: outcome?.root ?? "",
       receipt: lane.receipt,
       failures: outcome?.failures ?? [],
@@ -488,6 +528,7 @@ class Fleet {
       quorum: quorum === undefined ? undefined : { needed: quorum, isReached: completeReceivers >= quorum },
       sourceReadBytes: source.supply.readBytes,
       sourceRereadBytes: source.supply.rereadBytes,
+      relay: this.relayCounts(),
       seconds: (monotonicNowUs() - this.startedUs) / 1e6,
     };
   }

@@ -54,6 +54,7 @@ export function engineOptions(options: PushOptions): TransferOptions {
     links: options.links ?? false,
     dryRun: options.dryRun ?? false,
     sparse: options.sparse ?? false,
+    relay: false,
   };
 }
 

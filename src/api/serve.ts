@@ -24,7 +24,9 @@ import type { Connection } from "../transport/connection.ts";
 import { fingerprintOf } from "../transport/fingerprint.ts";
 import { ReceiveBudget } from "../transport/receive-budget.ts";
 import { PairingDesk } from "../transport/pairing/pairing-desk.ts";
+import { RelayRegistry } from "../transfer/relay/relay-registry.ts";
 import { ServerSession } from "../transfer/server-session.ts";
+import type { TransferSession } from "../transfer/session.ts";
 import type { TransferOutcome } from "../transfer/tally.ts";
 import { cleanExpired } from "./clean.ts";
 import { makeEndpoint, qlogDirectory } from "./endpoint.ts";
@@ -34,6 +36,7 @@ import type { NetworkOptions } from "./options.ts";
 import { PathHistory, type PathSample } from "./path-history.ts";
 import { pathReport, type PathReport } from "./path-report.ts";
 import { receiptHost } from "./receipt.ts";
+import { carryRelays } from "./relay-host.ts";
 import { DEFAULT_PORT, parseListen } from "./target.ts";
 import { asGodwitError, type TransferResult, type TransferUpdate } from "./transfer.ts";
 
@@ -56,6 +59,11 @@ export interface ServeOptions extends NetworkOptions {
   readonly writeOnly?: boolean | undefined;
   /** End after one transfer. */
   readonly once?: boolean | undefined;
+  /**
+   * Exchange chunks with other receivers of a transfer when its sender asks for it (`relay` of
+   * `sendToMany`). Default true.
+   */
+  readonly relay?: boolean | undefined;
 }
 
 /** A peer of a server. */
@@ -152,7 +160,13 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     ...(listen.host === undefined ? {} : { host: listen.host }),
   });
   const events = new EventStream<ServerUpdate>();
-  const running = new Map<Connection, ServerSession>();
+  const running = new Map<Connection, TransferSession>();
+  const relays = new RelayRegistry(
+    new DataView(crypto.randomBytes(new Uint8Array(4)).buffer).getUint32(0),
+    () => host.wake(),
+  );
+  /** The one transfer of `once` is over; only receivers of it may still come in. */
+  let isServed = false;
   let nextConnection = 1;
   let isEnding = false;
   let settleEnd: (result: ServedTransfer | undefined) => void = () => undefined;
@@ -165,6 +179,8 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
 
   const verifyPeer = (publicKey: Uint8Array): GodwitError | undefined => {
     const fingerprint = fingerprintOf(publicKey, crypto);
+    if (relays.isExpected(publicKey)) return undefined;
+    if (isServed) return new GodwitError("BUSY", "this server was started for one transfer, which is over");
     if (options.open === true || authorised(home, fingerprint) !== undefined) return undefined;
     events.emit({ type: "peer-refused", fingerprint });
     return new GodwitError(
@@ -213,6 +229,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     isEnding = true;
     endpoint.stopAccepting();
     const nowUs = monotonicNowUs();
+    relays.stop();
     for (const session of running.values()) {
       session.cancel(
         "INTERRUPTED",
@@ -306,6 +323,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
               .then(() => host.wake());
         },
         receipts: receiptHost(identity, crypto, false),
+        relays: options.relay === false ? undefined : relays,
       },
       {
         location: below === undefined ? directory : join(directory, ...below.components),
@@ -342,7 +360,11 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
         events.emit({ type: "peer-transfer-ended", connection: number, peer, result });
         await host.closing(connection);
         running.delete(connection);
-        if (options.once === true) await finish(result);
+        if (options.once === true) {
+          isServed = true;
+          await relaysIdle();
+          await finish(result);
+        }
       } else {
         await host.closing(connection);
         running.delete(connection);
@@ -351,6 +373,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   };
 
   const host: Host = new Host(socket, endpoint, accept, (error) => failEnd(asGodwitError(error)));
+  const relaysIdle = carryRelays({ host, endpoint, registry: relays, crypto, hash, running });
   // Interrupted transfers are kept for a week; a failure to tidy up is no reason not to serve.
   const tidy = (): void => void cleanExpired(directory).catch(() => undefined);
   tidy();

@@ -253,3 +253,48 @@ export const PAIRING_ATTEMPTS = 64;
 
 /** Pairing attempts held at once for one source address, so that one host cannot take all places. */
 export const PAIRING_ATTEMPTS_PER_SOURCE = 8;
+
+/** Ranges of chunks in one message of peer re-serve. */
+export const RELAY_RANGES = 256;
+
+/** Other receivers of a transfer one receiver has a connection to: enough that any chunk is few steps away. */
+export const RELAY_PEERS = 8;
+
+/** Receivers one transfer may be introduced to, those that did not answer included. */
+export const RELAY_INTRODUCTIONS = 32;
+
+/** Transfers with peer re-serve one process takes part in at once; further ones get all from their sender. */
+export const RELAY_TRANSFERS = 32;
+
+/** Chunks asked of one helper and not there yet: two round trips of 50 ms at 60 Mbit/s. */
+export const RELAY_ASKS = 3;
+
+/** Memory for chunks that are being sent to other receivers, for one process. */
+export const RELAY_SERVE_BYTES = 16 * 1024 * 1024;
+
+/** Files of one transfer that can be served to others; what was finished the longest ago goes first. */
+export const RELAY_OBJECTS = 65_536;
+
+/** Ranges of chunks remembered of what one helper says it has; beyond it its word is not remembered. */
+export const RELAY_HAVE_RANGES = 65_536;
+
+/** Files of one transfer open for serving. */
+export const RELAY_FILES_OPEN = 16;
+
+/** Silence of a helper that was asked, after which it is asked no more, in microseconds: a burst of loss and its recovery. */
+export const RELAY_STALL_US = 3_000_000;
+
+/** Silence of the sender after which it is asked for chunks that no helper has, in microseconds. */
+export const RELAY_QUIET_US = 1_000_000;
+
+/** Silence of the sender after which it is asked for chunks that helpers have and do not give, in microseconds. */
+export const RELAY_SLOW_US = 3_000_000;
+
+/** Chunks asked of the sender, for want of a helper, and not there yet. */
+export const RELAY_WANTS = 8;
+
+/** How long a receiver that is complete waits for others to ask, in microseconds. */
+export const RELAY_LINGER_US = 30_000_000;
+
+/** Times the size of a transfer one helper sends to one other receiver at most: each chunk may go twice. */
+export const RELAY_SERVED_TIMES = 2;

@@ -26,6 +26,14 @@ const REDRAWS_PER_SECOND = 5;
 /** Seconds between lines where there is no terminal. */
 const PLAIN_LINE_SECONDS = 10;
 
+/** What is said when a receiver asks another one no more. */
+const DROPPED = {
+  lied: "another receiver gave it wrong data, which was thrown away; it asks that one no more",
+  stalled: "another receiver does not answer; it asks that one no more",
+  lost: "it lost another receiver",
+  unreachable: "it cannot reach another receiver",
+} as const;
+
 /** Keeps the board. */
 class Board {
   private readonly lanes = new Map<number, BoardLane & { readonly meter: RateMeter }>();
@@ -85,6 +93,9 @@ class Board {
       }
       case "file-failed":
         output.error(`${shown(target)}: ${shown(event.path)}: ${shown(event.text)}`);
+        return;
+      case "relay-helper-dropped":
+        output.say(`${shown(target)}: ${DROPPED[event.reason]} (${event.helper})`);
         return;
       case "path-silent":
         output.say(`${shown(target)}: no answer for ${formatDuration(event.sinceUs)}, trying on`);
@@ -164,6 +175,7 @@ function peerOf(result: ReceiverResult): Record<string, unknown> {
     files,
     bytes,
     resumedBytes,
+    relayedBytes: result.relayedBytes,
     root: result.root,
     wireBytes: result.path?.wireBytes ?? 0,
     retransmittedBytes: result.path?.retransmittedBytes ?? 0,
@@ -192,6 +204,7 @@ export function groupResultEvent(result: SendToManyResult): Record<string, unkno
     quorum: result.quorum,
     sourceReadBytes: result.sourceReadBytes,
     sourceRereadBytes: result.sourceRereadBytes,
+    relay: result.relay,
     peers: receivers.map((receiver) => ({ target: receiver.target, ...peerOf(receiver) })),
     errors: receivers.flatMap(({ target, error, failures }) =>
       failures.length > 0
@@ -239,5 +252,11 @@ function sayTable(result: SendToManyResult, output: Output): void {
   output.say(
     `source read ${formatBytes(result.sourceReadBytes)}, of it ${formatBytes(result.sourceRereadBytes)} again`,
   );
+  if (result.relay !== undefined) {
+    const { sentOnceBytes, sentAgainBytes, relayedBytes } = result.relay;
+    output.say(
+      `sent ${formatBytes(sentOnceBytes)} once, ${formatBytes(sentAgainBytes)} again; receivers gave each other ${formatBytes(relayedBytes)}`,
+    );
+  }
   if (result.exit !== 0) output.error(`godwit: ${shown(result.text)}`);
 }

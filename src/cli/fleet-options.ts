@@ -11,12 +11,13 @@ export interface FleetFlags {
   readonly deadline?: number;
   readonly minRate?: number;
   readonly laggards?: "drop" | "demote";
+  readonly relay?: boolean;
 }
 
 /** Whether one of them was given: then even a single receiver is a group. */
 export function hasFleetFlags(flags: FleetFlags): boolean {
-  const { maxLanes, retry, quorum, deadline, minRate, laggards } = flags;
-  return [maxLanes, retry, quorum, deadline, minRate, laggards].some((flag) => flag !== undefined);
+  const { maxLanes, retry, quorum, deadline, minRate, laggards, relay } = flags;
+  return [maxLanes, retry, quorum, deadline, minRate, laggards, relay].some((flag) => flag !== undefined);
 }
 
 function count(least: number) {
@@ -29,7 +30,7 @@ function count(least: number) {
   };
 }
 
-/** Adds `--max-lanes`, `--retry`, `--quorum`, `--deadline`, `--min-rate` and `--laggards`. */
+/** Adds `--max-lanes`, `--retry`, `--quorum`, `--deadline`, `--min-rate`, `--laggards` and `--relay`. */
 export function addFleetOptions(command: Command): Command {
   return command
     .addOption(
@@ -64,5 +65,6 @@ export function addFleetOptions(command: Command): Command {
         "demote",
         "drop",
       ]),
-    );
+    )
+    .option("--relay", "many: receivers serve what they have to the others, for a thin uplink");
 }

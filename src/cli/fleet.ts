@@ -43,6 +43,7 @@ export async function sendFleet(
     deadlineUs: flags.deadline,
     minRateBytesPerSecond: flags.minRate,
     laggards: flags.laggards,
+    relay: flags.relay,
   });
   const result = await followFleet(transfer, output);
   if (flags.stats === true && !output.wantsJson) {

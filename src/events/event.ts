@@ -134,6 +134,14 @@ export type TransferEvent =
       readonly offset: number;
       readonly reason: string;
     }
+  /** Peer re-serve: what came from other receivers so far, and how many of them are connected. */
+  | { readonly type: "relay-progress"; readonly relayedBytes: number; readonly helpers: number }
+  /** Peer re-serve: another receiver is asked no more. `helper` is its fingerprint. */
+  | {
+      readonly type: "relay-helper-dropped";
+      readonly helper: string;
+      readonly reason: "lied" | "stalled" | "lost" | "unreachable";
+    }
   | {
       readonly type: "file-verified";
       readonly path: string;

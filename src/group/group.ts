@@ -15,6 +15,7 @@ import { ClientSession } from "../transfer/client-session.ts";
 import type { SessionHost } from "../transfer/session.ts";
 import type { TransferOutcome } from "../transfer/tally.ts";
 import type { GroupPolicy } from "./policy.ts";
+import type { RelayCoordinator } from "./relay-coordinator.ts";
 import { RETRY_PAUSE_MAX_US, RETRY_PAUSE_US } from "./policy.ts";
 import { compareWaiting, ReceiverState } from "./receiver-state.ts";
 import type { SharedSource } from "./shared-source.ts";
@@ -37,6 +38,8 @@ export interface GroupSetup {
   /** What each receiver's session asks; its destination. */
   readonly requests: readonly (ClientRequest & { readonly mode: "push" })[];
   readonly policy: GroupPolicy;
+  /** Lets receivers serve each other; absent: each gets all from here. */
+  readonly relay?: RelayCoordinator | undefined;
 }
 
 /** A transfer to many receivers. */
@@ -126,15 +129,22 @@ export class Group {
     this.advance(nowUs);
   }
 
-  /** The dialled receiver is connected and proved itself: the session to run on its connection. */
-  openLane(receiver: number, host: SessionHost, nowUs: number): ClientSession {
+  /**
+   * The dialled receiver is connected and proved itself: the session to run on its connection.
+   *
+   * @param address - Where it was reached, six words.
+   */
+  openLane(receiver: number, host: SessionHost, address: Int32Array, nowUs: number): ClientSession {
     const state = this.states[receiver];
     assert(state.phase === "dialling", "a lane is opened for a receiver that was dialled");
     state.phase = "moving";
     state.wasConnected = true;
     state.verifiedBefore = state.verifiedBytes;
     state.beginRate(nowUs);
-    return new ClientSession({ ...host, shared: this.source }, this.setup.requests[receiver], nowUs);
+    const { peerKey: key, peerFingerprint: fingerprint } = host;
+    const laneRelay = this.setup.relay?.openLane({ receiver, key, fingerprint, address });
+    const request = this.setup.requests[receiver];
+    return new ClientSession({ ...host, shared: this.source, laneRelay }, request, nowUs);
   }
 
   /** The dialled receiver could not be reached, or did not prove itself. */

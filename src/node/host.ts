@@ -118,8 +118,15 @@ export class Host {
     const watched = this.look(connection);
     return new Promise((resolve) => {
       if (watched === undefined) resolve();
-      // The turn that closed the connection also sends its CLOSE: wait for the end of that turn.
-      else watched.onClosing = () => setImmediate(resolve);
+      else {
+        // Several may wait.
+        const { onClosing } = watched;
+        watched.onClosing = () => {
+          onClosing?.();
+          // The turn that closed the connection also sends its CLOSE: wait for the end of that turn.
+          setImmediate(resolve);
+        };
+      }
       this.wake();
     });
   }

@@ -5,7 +5,7 @@ import { CHUNK_BYTES, ENTRIES_AHEAD, REFETCH_RANGES } from "../base/limits.ts";
 import type { EventQueue } from "../events/queue.ts";
 import type { Hash } from "../files/hash-tree.ts";
 import { printable } from "../files/printable.ts";
-import type { IncomingFile } from "./incoming-file.ts";
+import type { IncomingFile, VerifiedChunk } from "./incoming-file.ts";
 import type { MessageQueue } from "./control-stream.ts";
 import type { FileOutput } from "./staging-output.ts";
 
@@ -50,14 +50,7 @@ export class ChunkIntake {
     let isBad = false;
     try {
       const chunk = file.verifyChunk(index, () => (isBad = true));
-      if (chunk !== undefined) {
-        this.verifiedBytes += chunk.lengthBytes;
-        const { path } = file.entry;
-        const { lengthBytes } = chunk;
-        this.setup.events.add({ type: "chunk-verified", path, offset: index * CHUNK_BYTES, lengthBytes });
-        this.unwrittenBytes += chunk.lengthBytes;
-        this.setup.output.add(file, chunk);
-      }
+      if (chunk !== undefined) this.take(file, chunk);
     } catch (error) {
       if (!(error instanceof GodwitError)) throw error;
       this.consumed += chunkBytes(file, index);
@@ -67,6 +60,16 @@ export class ChunkIntake {
     if (!isBad) return;
     this.consumed += chunkBytes(file, index);
     this.refetch(file, [index], "the chunk did not match its hash");
+  }
+
+  /** Hands a verified chunk on to the disk. */
+  take(file: IncomingFile, chunk: VerifiedChunk): void {
+    const { index, lengthBytes, windowBytes } = chunk;
+    this.verifiedBytes += lengthBytes;
+    const { path } = file.entry;
+    this.setup.events.add({ type: "chunk-verified", path, offset: index * CHUNK_BYTES, lengthBytes });
+    this.unwrittenBytes += windowBytes;
+    this.setup.output.add(file, chunk);
   }
 
   /** Takes chunks of zeros that are named instead of sent. @throws GodwitError PROTOCOL_VIOLATION */

@@ -21,6 +21,8 @@ import { PipeOffer, ScannedOffers } from "./offers.ts";
 import { compileRules } from "./path-rules.ts";
 import { PipeReceiver } from "./pipe-receiver.ts";
 import { Receiver } from "./receiver.ts";
+import type { RelayMessage } from "./relay/relay-messages.ts";
+import { isRelayMessage } from "./relay/relay-messages.ts";
 import { requestedEntries } from "./requested-entries.ts";
 import { receiptMessage, type SignedReceipt } from "./receipt.ts";
 import { Sender } from "./sender.ts";
@@ -125,6 +127,7 @@ export class ClientSession extends TransferSession {
       paths: "paths" in request ? request.paths : "path" in request ? [request.path] : [],
       rules: request.mode === "pull" ? request.rules : [],
     });
+    host.laneRelay?.attach(this.messages);
     this.guard(() => this.begin(id));
     this.handleTimeout(nowUs);
   }
@@ -199,6 +202,7 @@ export class ClientSession extends TransferSession {
       events,
       isSparse: "options" in this.request && this.request.options.sparse,
       keepsList: this.host.receipts?.keepsList ?? false,
+      dealing: this.host.laneRelay,
     });
     this.sender.pump();
   }
@@ -315,8 +319,22 @@ export class ClientSession extends TransferSession {
     return this.signedReceipt;
   }
 
+  private handleRelayMessage(message: RelayMessage, sender: Sender): void {
+    const { laneRelay } = this.host;
+    if (laneRelay === undefined)
+      throw new GodwitError("PROTOCOL_VIOLATION", "the receiver wants what was not offered to it");
+    if (message.type === "relay-want") sender.handleWant(message.object, message.ranges);
+    else laneRelay.handleMessage(message, this.events);
+  }
+
+  protected override handleOver(): void {
+    this.host.laneRelay?.end();
+  }
+
   protected handleMessage(message: ControlMessage): void {
     if (message.type === "rejected") this.end(message.code, message.text);
+    else if (this.sender !== undefined && isRelayMessage(message))
+      this.handleRelayMessage(message, this.sender);
     else if (this.sender !== undefined && message.type === "receipt") this.takeReceipt(message, this.sender);
     else if (this.sender !== undefined) this.sender.handleMessage(message);
     else if (this.receiver !== undefined) this.receiver.handleMessage(message);

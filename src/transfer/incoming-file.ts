@@ -30,6 +30,8 @@ export interface VerifiedChunk {
   readonly lengthBytes: number;
   readonly bytes: Uint8Array;
   readonly contentHash: Uint8Array;
+  /** Bytes of it that came from the sender: its window has room for as many when the chunk is written. */
+  readonly windowBytes: number;
 }
 
 /** Where a file stands. */
@@ -279,7 +281,7 @@ export class IncomingFile {
       this.attempts.delete(index);
       this.verified.add(index, index + 1);
       if (this.leaves.add(index, index + 1) > 0) this.forest.addChunk(index, lengthBytes, contentHash);
-      return { index, lengthBytes, bytes, contentHash };
+      return { index, lengthBytes, bytes, contentHash, windowBytes: lengthBytes };
     }
     this.pool.give(bytes);
     const attempts = (this.attempts.get(index) ?? 1) + 1;
@@ -291,6 +293,36 @@ export class IncomingFile {
       );
     onBad(index);
     return undefined;
+  }
+
+  /** A buffer for a chunk that another receiver sends; `undefined` when the memory is used up. */
+  borrow(lengthBytes: number): Uint8Array | undefined {
+    return this.pool.take(lengthBytes);
+  }
+
+  /** Gives a borrowed buffer back. */
+  giveBack(bytes: Uint8Array): void {
+    this.pool.give(bytes);
+  }
+
+  /** Whether a chunk could come from another receiver: its hash is known, and the sender has not begun to send it. */
+  isFetchable(index: number): boolean {
+    return this.contentHashes.has(index) && !this.open.has(index);
+  }
+
+  /** Verifies a chunk that another receiver sent; a good one keeps the borrowed buffer. */
+  verifyRelayed(index: number, bytes: Uint8Array, lengthBytes: number): VerifiedChunk | "unwanted" | "bad" {
+    const contentHash = this.contentHashes.get(index);
+    if (contentHash === undefined || this.verified.has(index)) return "unwanted";
+    if (!equalBytes(this.hash(bytes.subarray(0, lengthBytes)), contentHash)) return "bad";
+    const open = this.open.get(index);
+    if (open !== undefined) this.pool.give(open.bytes);
+    this.open.delete(index);
+    this.contentHashes.delete(index);
+    this.attempts.delete(index);
+    this.verified.add(index, index + 1);
+    if (this.leaves.add(index, index + 1) > 0) this.forest.addChunk(index, lengthBytes, contentHash);
+    return { index, lengthBytes, bytes, contentHash, windowBytes: open?.received.size ?? 0 };
   }
 
   /** Indexes of chunks that may be complete: asked after the end became known. */

@@ -14,6 +14,8 @@ import type { EntryMessage } from "./entry-message.ts";
 import { readEntry, writeEntry } from "./entry-message.ts";
 import { readChoice, readCode, readCount, readPeerText, writePeerText, writeText } from "./message-fields.ts";
 import { SIGNATURE_BYTES } from "./receipt.ts";
+import type { RelayMessage } from "./relay/relay-messages.ts";
+import { isRelayMessage, readRelayMessage, RELAY_CODES, writeRelayMessage } from "./relay/relay-messages.ts";
 import type { RequestMessage } from "./request-message.ts";
 import { readRequest, writeRequest } from "./request-message.ts";
 
@@ -24,6 +26,7 @@ export type AcceptMode = "data" | "hashes";
 export type ControlMessage =
   | RequestMessage
   | EntryMessage
+  | RelayMessage
   /** All entries were offered. Counts what was offered. */
   | {
       readonly type: "entries-end";
@@ -134,6 +137,7 @@ const TYPE_CODES = {
   "zero-chunks": 16,
   receipt: 17,
   working: 18,
+  ...RELAY_CODES,
 } as const satisfies Record<ControlMessage["type"], number>;
 
 const ACCEPT_MODES: readonly AcceptMode[] = ["data", "hashes"];
@@ -151,6 +155,10 @@ export function encodeMessage(message: ControlMessage): Uint8Array {
 }
 
 function writeBody(writer: ByteWriter, message: ControlMessage): void {
+  if (isRelayMessage(message)) {
+    writeRelayMessage(writer, message);
+    return;
+  }
   switch (message.type) {
     case "request":
       writeRequest(writer, message);
@@ -322,7 +330,11 @@ function readBody(reader: ByteReader): ControlMessage {
       return { type: "working" };
     case TYPE_CODES.rejected:
       return { type: "rejected", code: readCode(reader), text: readPeerText(reader) };
-    default:
-      throw new DecodeError(`unknown control message ${code}`, reader.at - 1);
+    default: {
+      const at = reader.at - 1;
+      const message = readRelayMessage(reader, code);
+      if (message === undefined) throw new DecodeError(`unknown control message ${code}`, at);
+      return message;
+    }
   }
 }

@@ -52,6 +52,8 @@ export class OutgoingFile implements SupplyUser {
   readonly rereading = new Map<number, OutgoingChunk | "refetch">();
   root: Uint8Array | undefined;
   usesSource = false;
+  /** With dealing: the chunks that this lane sends. Absent: it sends all. */
+  own: RangeSet | undefined;
 
   constructor(lane: OutgoingFileOwner, offer: Offer, hash: Hash) {
     this.lane = lane;

@@ -30,6 +30,7 @@ import type { ControlMessage } from "./messages.ts";
 import { Publisher } from "./publisher.ts";
 import { clampTime } from "./receive-policy.ts";
 import type { ReceivingEngine } from "./receiving-engine.ts";
+import type { ChunkTaker, RelayNode } from "./relay/relay-node.ts";
 import { compareExisting } from "./resume.ts";
 import { SpaceCheck } from "./space-check.ts";
 import type { OutputOwner } from "./staging-output.ts";
@@ -59,12 +60,14 @@ export interface ReceiverSetup {
   readonly job: string;
   /** Whether an entry was asked for; absent: the sender chooses, as in a push. */
   readonly isRequested?: EntryFilter | undefined;
+  /** Its part in what receivers exchange, when there is one. */
+  readonly relay?: RelayNode | undefined;
   /** Called when everything is durable, before the result is said. */
   readonly giveReceipt?: ((tally: Tally) => void) | undefined;
 }
 
 /** Receives one transfer. */
-export class Receiver implements ReceivingEngine, OutputOwner {
+export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
   private readonly setup: ReceiverSetup;
   readonly tally: Tally;
   private readonly pool: ChunkPool;
@@ -326,10 +329,25 @@ export class Receiver implements ReceivingEngine, OutputOwner {
       });
       this.setup.events.add({ type: "file-started", path: file.entry.path, sizeBytes: file.sizeBytes });
       if (file.needsLook) this.output.prepare(file);
+      this.setup.relay?.handleAccepted(file, this);
     }
   }
 
   // Contents
+
+  takeRelayed(
+    file: IncomingFile,
+    index: number,
+    bytes: Uint8Array,
+    lengthBytes: number,
+  ): "taken" | "unwanted" | "bad" {
+    if (file.state !== "receiving" || this.ending !== "no") return "unwanted";
+    const chunk = file.verifyRelayed(index, bytes, lengthBytes);
+    if (typeof chunk === "string") return chunk;
+    this.intake.take(file, chunk);
+    this.pump();
+    return "taken";
+  }
 
   /** The sender's root is known: is the existing file the same? */
   private compare(file: IncomingFile): void {
@@ -357,6 +375,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
   }
 
   handleWritten(file: IncomingFile): void {
+    this.setup.relay?.handleWritten(file);
     if (file.state !== "receiving" || file.root === undefined || !file.isWhole) return;
     if (file.comparison === "running") return;
     // An empty file, or one whose chunks were all there, has no place yet.
@@ -378,6 +397,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
   handlePublished(file: IncomingFile, root: Uint8Array): void {
     file.state = "closed";
     this.files.delete(file.object);
+    this.setup.relay?.handleClosed(file, true);
     this.verdicts.commit(file, root);
   }
 
@@ -406,6 +426,7 @@ export class Receiver implements ReceivingEngine, OutputOwner {
     if (file.state === "closed") return;
     file.state = "closed";
     this.files.delete(file.object);
+    this.setup.relay?.handleClosed(file, false);
     this.intake.discardOpen(file);
     // Nothing of it stays: not on the disk, not in the journal.
     if (file.resumed !== undefined || file.isJournaled) this.journal?.addForget(file.key);

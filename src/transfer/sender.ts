@@ -6,11 +6,14 @@ import { equalBytes, toHex } from "../base/bytes.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
 import { ENTRIES_AHEAD } from "../base/limits.ts";
+import { RangeSet } from "../base/range-set.ts";
 import type { EventQueue } from "../events/queue.ts";
 import type { Hash, Subtree } from "../files/hash-tree.ts";
 import { chunkCount, chunkLength } from "../files/hash-tree.ts";
 import type { ChunkSupply } from "./chunk-supply.ts";
 import type { MessageQueue } from "./control-stream.ts";
+import type { LaneRelay } from "./relay/lane-relay.ts";
+import type { ChunkRanges } from "./relay/relay-messages.ts";
 import type { AcceptMode, ControlMessage } from "./messages.ts";
 import type { Offer, OfferFeed } from "./offers.ts";
 import { OutgoingFile } from "./outgoing-file.ts";
@@ -33,6 +36,8 @@ export interface SenderSetup {
   readonly isSparse: boolean;
   /** Keep the list of durable entries, for a receipt. */
   readonly keepsList?: boolean;
+  /** For a lane of several whose receivers exchange chunks. */
+  readonly dealing?: LaneRelay | undefined;
 }
 
 /** One lane. */
@@ -224,6 +229,9 @@ export class Sender {
     this.tally.resumedBytes += haveBytes;
     file.mode = mode;
     file.state = "queued";
+    const { dealing, isSparse } = this.setup;
+    if (dealing?.isReady === true && mode === "data" && !isSparse && file.source.spec !== undefined)
+      file.own = new RangeSet();
     this.reader.read(file, file.source);
     const { path, sizeBytes } = file.entry;
     if (haveBytes > 0) {
@@ -255,6 +263,18 @@ export class Sender {
       if (end > chunkCount(size)) throw violation("a refetch beyond the end of the file");
       this.reader.readAgain(file, start, end);
     }
+  }
+
+  /** The receiver got chunks from nobody: they are sent here, unless they are on their way. @throws GodwitError PROTOCOL_VIOLATION */
+  handleWant(object: number, ranges: ChunkRanges): void {
+    // It may have its answer already.
+    const file = this.objects.get(object);
+    if (file?.own === undefined || file.source?.sizeBytes === undefined) return;
+    for (const [start, end] of ranges) {
+      if (end > chunkCount(file.source.sizeBytes)) throw violation("a wish beyond the end of the file");
+      this.reader.readWanted(file, file.source, start, end);
+    }
+    this.pump();
   }
 
   private handleCommitted(message: ControlMessage & { type: "committed" }): void {

@@ -16,10 +16,12 @@ import { ScannedOffers } from "./offers.ts";
 import { compileRules } from "./path-rules.ts";
 import { receiptMessage } from "./receipt.ts";
 import { Receiver } from "./receiver.ts";
+import { isRelayMessage } from "./relay/relay-messages.ts";
+import type { RelayNode } from "./relay/relay-node.ts";
 import { Sender } from "./sender.ts";
 import type { SessionHost } from "./session.ts";
 import { TransferSession } from "./session.ts";
-import type { Tally } from "./tally.ts";
+import type { Tally, TransferOutcome } from "./tally.ts";
 
 /** What a server lets a peer do. */
 export interface ServePolicy {
@@ -47,13 +49,57 @@ export class ServerSession extends TransferSession {
     if (host.patienceUs !== 0) this.patience.setPatience(REQUEST_WAIT_US);
   }
 
+  /** The part of a receiver in what receivers exchange, if its sender asked for it. */
+  private relay: RelayNode | undefined;
+
+  override handlePiece(
+    object: number,
+    offset: number,
+    bytes: Uint8Array,
+    from: number,
+    lengthBytes: number,
+    nowUs: number,
+  ): number {
+    this.relay?.handleSenderActivity(nowUs);
+    return super.handlePiece(object, offset, bytes, from, lengthBytes, nowUs);
+  }
+
+  protected override handleOver({ code }: TransferOutcome): void {
+    this.relay?.handleSessionEnd(code);
+  }
+
   protected handleMessage(message: ControlMessage): void {
+    if (this.link !== undefined) {
+      this.link.handleMessage(message, this.timeUs);
+      return;
+    }
+    if (message.type === "relay-join" && this.request === undefined) {
+      this.join(message.token);
+      return;
+    }
+    if (this.relay !== undefined) {
+      this.relay.handleSenderActivity(this.timeUs);
+      if (isRelayMessage(message)) {
+        this.relay.handleMessage(message);
+        return;
+      }
+    }
     if (message.type === "request") this.handleRequest(message);
     else if (this.request === undefined)
       throw new GodwitError("PROTOCOL_VIOLATION", "the peer sent something before its request");
     else if (this.sender !== undefined) this.sender.handleMessage(message);
     else if (this.receiver !== undefined) this.receiver.handleMessage(message);
     else this.holdEarly(this.early, message);
+  }
+
+  /** Another receiver of a transfer, announced by its sender. */
+  private join(token: Uint8Array): void {
+    const { host, linkCarrier, timeUs } = this;
+    // There is nothing to do while both have the same; it ends with its transfer.
+    this.patience.setPatience(0);
+    this.link = host.relays?.join(host.peerKey, token, linkCarrier, timeUs);
+    if (this.link === undefined)
+      throw new GodwitError("NOT_AUTHORIZED", "no sender announced this receiver here");
   }
 
   private handleRequest(request: RequestMessage): void {
@@ -120,6 +166,10 @@ export class ServerSession extends TransferSession {
       this.isGivingWay = false;
       if (this.outcome !== undefined) return;
       this.guard(() => {
+        // A dry run moves nothing, and holes are not sent.
+        if (request.options.relay && !request.options.dryRun && !request.options.sparse)
+          this.relay = host.relays?.open(this.policy.location, messages, events, this.timeUs);
+        const { relay } = this;
         this.receiver = new Receiver({
           hash: host.hash,
           runner,
@@ -131,7 +181,11 @@ export class ServerSession extends TransferSession {
           umask: host.umask,
           memory: host.receiveMemory,
           job,
-          giveReceipt: (tally) => this.giveReceipt(tally, request.transferId),
+          relay,
+          giveReceipt: (tally) => {
+            relay?.handleFinishing();
+            this.giveReceipt(tally, request.transferId);
+          },
         });
         for (const message of this.early.splice(0)) this.handleMessage(message);
       });

@@ -22,9 +22,13 @@ import type { ControlMessage } from "./messages.ts";
 import { MessageDecoder, MessageQueue } from "./control-stream.ts";
 import type { SharedOffers } from "./offers.ts";
 import type { Lister } from "./lister.ts";
+import type { PieceQueue } from "./piece-queue.ts";
 import type { ReceivingEngine } from "./receiving-engine.ts";
 import type { ReceiptHost } from "./receipt.ts";
 import { Patience } from "./patience.ts";
+import type { LaneRelay } from "./relay/lane-relay.ts";
+import type { LinkCarrier, RelayLink } from "./relay/relay-link.ts";
+import type { RelayRegistry } from "./relay/relay-registry.ts";
 import type { Sender } from "./sender.ts";
 import type { TransferOutcome } from "./tally.ts";
 import { Tally } from "./tally.ts";
@@ -68,6 +72,10 @@ export interface SessionHost {
   readonly supplyBytes?: number;
   /** For a push that is one of several: what they share. Its owner runs its disk operations. */
   readonly shared?: SharedOffers;
+  /** For a push that is one of several: its part in what receivers exchange. */
+  readonly laneRelay?: LaneRelay | undefined;
+  /** Where receivers of this process exchange chunks with others; absent: they do not. */
+  readonly relays?: RelayRegistry | undefined;
 }
 
 /** State common to both ends of a transfer. */
@@ -83,6 +91,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   private progressCount = 0;
   protected receiver: ReceivingEngine | undefined;
   protected lister: Lister | undefined;
+  /** The connection is one between two receivers. */
+  protected link: RelayLink | undefined;
   protected readonly patience: Patience;
   private readonly decoder = new MessageDecoder();
   private readonly roots: RootHandle[] = [];
@@ -114,7 +124,11 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   pump(nowUs: number): void {
     this.nowUs = nowUs;
     this.patience.look(nowUs);
-    if (this.host.shared !== undefined) this.sender?.pump();
+    const { shared, laneRelay } = this.host;
+    if (laneRelay !== undefined) laneRelay.dealer.nowUs = nowUs;
+    if (shared !== undefined) this.sender?.pump();
+    // A link may be ended by the transfer it belongs to.
+    if (this.link !== undefined) this.settle();
   }
 
   /** Bytes of the control stream reached the peer. */
@@ -194,24 +208,28 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   // File data
 
   peekPiece(piece: ObjectPiece, onlyRetransmissions: boolean): boolean {
-    return this.sender?.pieces.peekPiece(piece, onlyRetransmissions) ?? false;
+    return this.outgoing?.peekPiece(piece, onlyRetransmissions) ?? false;
   }
 
   takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void {
-    this.sender?.pieces.takePiece(piece, lengthBytes, target, at);
+    this.outgoing?.takePiece(piece, lengthBytes, target, at);
   }
 
   handlePieceAcked(object: number, offset: number, lengthBytes: number): void {
     this.patience.handleProgress();
-    this.sender?.pieces.handlePieceAcked(object, offset, lengthBytes);
+    this.outgoing?.handlePieceAcked(object, offset, lengthBytes);
   }
 
   handlePieceLost(object: number, offset: number, lengthBytes: number): void {
-    this.sender?.pieces.handlePieceLost(object, offset, lengthBytes);
+    this.outgoing?.handlePieceLost(object, offset, lengthBytes);
   }
 
   get isWaitingForDisk(): boolean {
-    return this.sender?.pieces.isWaitingForDisk ?? false;
+    return this.outgoing?.isWaitingForDisk ?? false;
+  }
+
+  private get outgoing(): PieceQueue | undefined {
+    return this.sender?.pieces ?? this.link?.pieces;
   }
 
   handlePiece(
@@ -224,9 +242,13 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   ): number {
     this.nowUs = nowUs;
     if (this.ending !== undefined) return 0;
-    if (this.receiver === undefined)
+    const { receiver, link } = this;
+    if (receiver === undefined && link === undefined)
       throw new GodwitError("PROTOCOL_VIOLATION", "the peer sent file data to a sender");
-    const added = this.receiver.handlePiece(object, offset, bytes, from, lengthBytes);
+    const added =
+      receiver?.handlePiece(object, offset, bytes, from, lengthBytes) ??
+      link?.handlePiece(object, offset, bytes, from, lengthBytes, nowUs) ??
+      0;
     if (added > 0) this.patience.handleProgress();
     this.settle();
     return added;
@@ -234,7 +256,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
 
   /** Bytes that were received and need no memory any more, since the last call: raises the peer's limit. */
   takeConsumedBytes(): number {
-    return this.receiver?.takeConsumedBytes() ?? 0;
+    return this.receiver?.takeConsumedBytes() ?? this.link?.takeConsumedBytes() ?? 0;
   }
 
   /** Verified bytes that waited for the receiver's disk, on average; at a sender as the receiver said. */
@@ -326,6 +348,21 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     early.push(message);
   }
 
+  /** The outcome is there. */
+  protected handleOver(_outcome: TransferOutcome): void {
+    // For sessions that somebody else waits for.
+  }
+
+  /** What a link needs of this session. */
+  protected get linkCarrier(): LinkCarrier {
+    const { messages, host } = this;
+    return {
+      messages,
+      peerFingerprint: host.peerFingerprint,
+      end: (code, text) => this.end(code, text),
+    };
+  }
+
   /** Opens a directory for the length of the session. */
   protected openRoot(
     location: string,
@@ -348,6 +385,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     this.sender?.stop();
     this.receiver?.stop(code);
     this.lister?.stop();
+    this.link?.stop();
   }
 
   /** Runs `work`; what it throws for the peer's sake ends the session. */
@@ -419,6 +457,8 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     const { code, text } = this.ending;
     const outcome = code === undefined ? this.tally.outcome() : this.tally.outcome(code, text);
     this.result = outcome;
+    this.handleOver(outcome);
+    if (this.link !== undefined) return;
     if (outcome.code === undefined || outcome.code === "PARTIAL")
       this.events.add({
         type: "transfer-completed",

@@ -6,7 +6,9 @@
 import { assert } from "../base/assert.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { CHUNK_BYTES, HASHES_PER_MESSAGE } from "../base/limits.ts";
-import { chunkCount } from "../files/hash-tree.ts";
+import type { RangeSet } from "../base/range-set.ts";
+import { chunkCount, chunkLength } from "../files/hash-tree.ts";
+import type { ChunkDealer } from "./chunk-dealer.ts";
 import type { ChunkSupply, LoadedChunk, SourceFile } from "./chunk-supply.ts";
 import type { MessageQueue } from "./control-stream.ts";
 import type { OutgoingFile, OutgoingFileOwner } from "./outgoing-file.ts";
@@ -15,6 +17,9 @@ import { PieceQueue } from "./piece-queue.ts";
 
 /** Loaded bytes that wait to be sent: enough to keep a disk and a fast path busy. */
 const READ_AHEAD_BYTES = 8 * 1024 * 1024;
+
+/** Loaded bytes that wait to be sent by a lane that deals: few, so that who is faster gets more chunks. */
+const DEALT_AHEAD_BYTES = 2 * CHUNK_BYTES;
 
 /** Reads running at once. */
 const READS_AT_ONCE = 16;
@@ -27,6 +32,8 @@ export interface ReaderSetup {
   readonly isSparse: boolean;
   /** Offered files that have no answer yet, by object. */
   readonly objects: ReadonlyMap<number, OutgoingFile>;
+  /** Says which chunks of files with an `own` set this lane sends. */
+  readonly dealing?: { readonly dealer: ChunkDealer } | undefined;
   /** Something ended: others may go on. */
   readonly onProgress: () => void;
 }
@@ -114,6 +121,11 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
       // A pipe is read one chunk at a time: where it ends is not known.
       if (source.spec === undefined && file.chunksAwaited > 0) return true;
       if (this.isReadAheadFull) return false;
+      if (file.own !== undefined) {
+        const turn = this.deal(file, source, file.own);
+        if (turn === "wait") return false;
+        if (turn === "known") continue;
+      }
       const index = file.nextChunk++;
       file.chunksAwaited++;
       file.requestOrder.push(index);
@@ -127,6 +139,48 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
     }
     if (file.chunksAwaited === 0) this.checkFile(file, source);
     return true;
+  }
+
+  /**
+   * Whose is the next chunk? `read`: this lane reads it, to send it if it is its own, else for its hash;
+   * `known`: another lane sends it and the hash is known; `wait`: it is nobody's and this lane has enough.
+   */
+  private deal(file: OutgoingFile, source: SourceFile, own: RangeSet): "read" | "known" | "wait" {
+    const { dealing } = this.setup;
+    const index = file.nextChunk;
+    if (dealing === undefined || source.sizeBytes === undefined || own.has(index)) return "read";
+    const lengthBytes = chunkLength(source.sizeBytes, index);
+    if (!dealing.dealer.isDealt(source, index)) {
+      const aheadBytes = this.pieces.freshBytes + this.waitingBytes + this.readsRunning * CHUNK_BYTES;
+      if (aheadBytes >= DEALT_AHEAD_BYTES) return "wait";
+      dealing.dealer.deal(source, index, lengthBytes, this);
+      own.add(index, index + 1);
+      return "read";
+    }
+    const contentHash = source.contentHashes[index];
+    if (contentHash === undefined) return "read";
+    file.nextChunk++;
+    file.forest.addChunk(index, lengthBytes, contentHash);
+    this.addHash(file.entry.object, index, contentHash);
+    return "known";
+  }
+
+  /** Chunks that others were to give to the receiver are read and sent here, unless they are on their way. */
+  readWanted(file: OutgoingFile, source: SourceFile, start: number, end: number): void {
+    const { dealing } = this.setup;
+    if (dealing === undefined) return;
+    for (let index = start; index < end; index++) {
+      const isComing =
+        index >= file.nextChunk ||
+        !dealing.dealer.mayRepeat(source, index) ||
+        file.requested.has(index) ||
+        file.loadedAhead.has(index) ||
+        file.rereading.has(index) ||
+        this.pieces.find(file.entry.object, index) !== undefined;
+      if (isComing || file.again.add(index, index + 1) === 0) continue;
+      dealing.dealer.repeatedBytes += chunkLength(source.sizeBytes ?? 0, index);
+    }
+    if (file.again.size > 0 && file.state !== "failed") this.toReread.add(file);
   }
 
   private rereadAll(): void {
@@ -248,7 +302,8 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
       return;
     }
     this.addHash(object, chunk.index, chunk.contentHash);
-    if (file.mode === "data") this.pieces.add(object, chunk);
+    const isOwn = file.own?.has(chunk.index) ?? true;
+    if (file.mode === "data" && isOwn) this.pieces.add(object, chunk);
     else this.release(chunk);
   }
 
@@ -339,6 +394,8 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
   handleChunkAcked(chunk: OutgoingChunk): void {
     if (chunk.loaded !== undefined) this.release(chunk.loaded);
     const file = this.setup.objects.get(chunk.object);
+    if (file?.own !== undefined && file.source !== undefined)
+      this.setup.dealing?.dealer.handleDelivered(file.source, chunk.index, this);
     if (file?.againWhenAcked.delete(chunk.index) === true) {
       file.again.add(chunk.index, chunk.index + 1);
       this.toReread.add(file);
@@ -371,6 +428,7 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
     file.state = "failed";
     if (file.usesSource && file.source !== undefined) {
       file.usesSource = false;
+      if (file.own !== undefined) this.setup.dealing?.dealer.handleLaneOver(file.source, this);
       this.setup.supply.removeUser(file.source);
     }
   }

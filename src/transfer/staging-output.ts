@@ -132,7 +132,7 @@ export class StagingOutput implements FileOutput {
     this.toOpen.delete(file);
     for (const chunk of file.waitingWrites.splice(0)) {
       this.pool.give(chunk.bytes);
-      this.consumed += chunk.lengthBytes;
+      this.consumed += chunk.windowBytes;
     }
     if (file.writesRunning > 0 || file.isLooking || file.isCheckpointing || !file.isStaged) return;
     file.isStaged = false;
@@ -237,7 +237,7 @@ export class StagingOutput implements FileOutput {
     this.runner.start(writeAll(handle, chunk.index * CHUNK_BYTES, bytes), (errno) => {
       file.writesRunning--;
       this.pool.give(chunk.bytes);
-      this.consumed += chunk.lengthBytes;
+      this.consumed += chunk.windowBytes;
       if (file.state === "closed") this.drop(file);
       else if (errno !== undefined) this.owner.handleFileFailed(file, errno);
       else {

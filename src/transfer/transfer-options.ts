@@ -14,6 +14,8 @@ export interface TransferOptions {
   readonly dryRun: boolean;
   /** Leave runs of zeros as holes. */
   readonly sparse: boolean;
+  /** Receivers that can shall serve what they have to others of the same transfer. */
+  readonly relay: boolean;
 }
 
 /** No option set. */
@@ -24,6 +26,7 @@ export const DEFAULT_OPTIONS: TransferOptions = {
   links: false,
   dryRun: false,
   sparse: false,
+  relay: false,
 };
 
 const OPTION_BITS: readonly (keyof TransferOptions)[] = [
@@ -33,6 +36,7 @@ const OPTION_BITS: readonly (keyof TransferOptions)[] = [
   "links",
   "dryRun",
   "sparse",
+  "relay",
 ];
 
 /** The options as bits. */

@@ -1,7 +1,10 @@
 /** A sender and its receivers in a simulated world: real endpoints, connections, sessions and disks. */
 import { SeededRandom } from "../../src/base/random.ts";
 import { GodwitError } from "../../src/base/errors.ts";
+import { equalBytes, toHex } from "../../src/base/bytes.ts";
+import type { GodwitEvent } from "../../src/events/event.ts";
 import { Group } from "../../src/group/group.ts";
+import { RelayCoordinator } from "../../src/group/relay-coordinator.ts";
 import type { GroupPolicy } from "../../src/group/policy.ts";
 import { SharedSource } from "../../src/group/shared-source.ts";
 import { loadSimEnvironment } from "../../src/node/sim-environment.ts";
@@ -16,6 +19,9 @@ import { Endpoint, type EndpointOptions } from "../../src/transport/endpoint.ts"
 import type { ClientSession } from "../../src/transfer/client-session.ts";
 import { MessageQueue } from "../../src/transfer/control-stream.ts";
 import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
+import type { RelayDial } from "../../src/transfer/relay/relay-node.ts";
+import { RelayRegistry } from "../../src/transfer/relay/relay-registry.ts";
+import { RelaySession } from "../../src/transfer/relay/relay-session.ts";
 import { ServerSession } from "../../src/transfer/server-session.ts";
 import { SessionBinding } from "../../src/transfer/session-binding.ts";
 import type { TransferSession } from "../../src/transfer/session.ts";
@@ -85,6 +91,18 @@ class LyingSession extends ServerSession {
   }
 }
 
+/** Makes what a session sends useless. */
+function harm(session: TransferSession, how: "lies" | "is-mute"): void {
+  if (how === "is-mute") session.peekPiece = () => false;
+  else {
+    const take = session.takePiece.bind(session);
+    session.takePiece = (piece, lengthBytes, target, at) => {
+      take(piece, lengthBytes, target, at);
+      target[at] ^= 1;
+    };
+  }
+}
+
 /** A serving machine; its disk outlives its process. */
 export class SimReceiver {
   readonly host: SimHost;
@@ -95,8 +113,16 @@ export class SimReceiver {
   lies = false;
   private readonly world: World;
   private readonly identity = temporaryIdentity(environment.crypto);
+  readonly key = this.identity.signing.publicKey;
+  readonly fingerprint = toHex(this.key);
   private queue: DiskQueue | undefined;
   private starts = 0;
+  /** The exchange with other receivers; none when it does not take part. */
+  relays: RelayRegistry | undefined;
+  /** Set for one that does not take part. */
+  refusesRelay = false;
+  /** What it does to chunks that others ask of it: changes a byte, or never sends them. */
+  harms: "nothing" | "lies" | "is-mute" = "nothing";
 
   constructor(world: World, index: number) {
     this.world = world;
@@ -108,38 +134,76 @@ export class SimReceiver {
   start(options: Partial<EndpointOptions> = {}): void {
     const { world, host, identity } = this;
     const jobs: Job[] = [];
+    let hasWork = false;
+    const relays = new RelayRegistry(world.seed + this.starts, () => (hasWork = true));
+    this.relays = this.refusesRelay ? undefined : relays;
     const endpoint = new Endpoint({
       crypto: environment.crypto,
       identity: identity.signing,
       staticKey: identity.staticKey,
       seed: world.seed + ++this.starts,
       accept: {
-        verifyPeer: () => (this.refuses ? new GodwitError("NOT_AUTHORIZED", "not you") : undefined),
+        verifyPeer: (key) => {
+          const isSender = equalBytes(key, environment.identities[0].signing.publicKey);
+          const mayIn = isSender ? !this.refuses : relays.isExpected(key);
+          return mayIn ? undefined : new GodwitError("NOT_AUTHORIZED", "not you");
+        },
       },
       nowUs: world.nowUs,
       ...options,
     });
     const random = new SeededRandom(world.seed, `disk/${host.name}/${this.starts}`);
     const queue = new DiskQueue(host, this.disk, DISK_LATENCY, random, (id, result) => {
+      if (id < ID_SPAN) relays.handleDiskResult(id, result);
       const job = jobs.find(({ prefix }) => prefix === id - (id % ID_SPAN));
       job?.binding.session.handleDiskResult(id % ID_SPAN, result, world.nowUs);
     });
     this.queue = queue;
     const policy = { location: "/in", canRead: true, canWrite: true, keepsExisting: false };
+    const add = (connection: Connection, session: TransferSession, opensStream: boolean): void => {
+      if (this.harms !== "nothing") harm(session, this.harms);
+      jobs.push(new Job(connection, session, opensStream, (jobs.length + 1) * ID_SPAN));
+    };
+    const dialling = new Map<Connection, RelayDial>();
+    const turn = (nowUs: number): void => {
+      for (const connection of endpoint.takeAccepted()) {
+        const Session = this.lies ? LyingSession : ServerSession;
+        const session = new Session({ ...sessionHost(connection), relays: this.relays }, policy);
+        add(connection, session, false);
+      }
+      for (const [connection, dial] of dialling) {
+        if (connection.state === "handshaking") continue;
+        dialling.delete(connection);
+        if (connection.state === "established")
+          add(connection, new RelaySession(sessionHost(connection), dial, nowUs), true);
+        else dial.node.handleUnreached(dial);
+      }
+      for (const job of jobs) job.pump(nowUs, queue);
+      for (const job of jobs) this.events.push(...job.binding.session.takeEvents());
+      relays.handleTurn(nowUs);
+      for (const dial of relays.takeDials()) {
+        const { address, key } = dial;
+        const verifyPeer = (shown: Uint8Array) => (equalBytes(shown, key) ? undefined : "PIN_MISMATCH");
+        dialling.set(endpoint.connect({ address, verifyPeer }, nowUs), dial);
+      }
+      for (const { id, operation } of relays.takeDiskRequests()) queue.submit({ id, operation });
+    };
     run(
       host,
       endpoint,
       (nowUs) => {
-        for (const connection of endpoint.takeAccepted()) {
-          const Session = this.lies ? LyingSession : ServerSession;
-          const session = new Session(sessionHost(connection), policy);
-          jobs.push(new Job(connection, session, false, (jobs.length + 1) * ID_SPAN));
-        }
-        for (const job of jobs) job.pump(nowUs, queue);
+        let turns = 0;
+        do {
+          hasWork = false;
+          turn(nowUs);
+        } while (hasWork && ++turns < 8);
       },
-      () => least(...jobs.map(({ binding }) => binding.nextTimeoutUs())),
+      () => least(relays.nextTimeoutUs(), ...jobs.map(({ binding }) => binding.nextTimeoutUs())),
     );
   }
+
+  /** What its sessions told. */
+  readonly events: GodwitEvent[] = [];
 
   /** The process dies. */
   crash(): void {
@@ -156,7 +220,7 @@ function sessionHost(connection: Connection) {
   return {
     hash: environment.hash,
     peerKey: connection.peerIdentity ?? new Uint8Array(32),
-    peerFingerprint: "peer",
+    peerFingerprint: toHex(connection.peerIdentity ?? new Uint8Array(32)),
     peerAddress: "sim",
     umask: 0o022,
   };
@@ -174,6 +238,12 @@ export interface FleetOptions {
   /** The link of receiver `index`, towards it. */
   readonly downlink?: (index: number) => Partial<LinkConfig>;
   readonly endpoint?: Partial<EndpointOptions>;
+  /** Lets receivers serve each other. */
+  readonly relay?: boolean;
+  /** The link of receiver `index`, away from it; its way to the sender and to the others. */
+  readonly uplinkOf?: (index: number) => Partial<LinkConfig>;
+  /** Whether two receivers reach each other; all do unless given. */
+  readonly reaches?: (from: number, to: number) => boolean;
   /** Receivers that do not run from the start. */
   readonly absent?: readonly number[];
 }
@@ -185,6 +255,11 @@ export class SimFleet {
   readonly group: Group;
   readonly source: SharedSource;
   readonly downlinks: Hop[] = [];
+  readonly uplinks: Hop[] = [];
+  readonly uplink: Hop;
+  readonly relay: RelayCoordinator | undefined;
+  /** What the sender's lanes told, each with its receiver. */
+  readonly events: { readonly receiver: number; readonly event: GodwitEvent }[] = [];
   readonly endedAtUs: (number | undefined)[] = [];
   readonly startedUs: number;
   private readonly sender: SimHost;
@@ -199,17 +274,23 @@ export class SimFleet {
     this.world = world;
     this.sender = world.addHost("sender");
     const uplink = world.addLink("uplink", options.uplink ?? {});
+    this.uplink = uplink;
     const returns = world.addLink("returns", {});
     this.receivers = Array.from({ length: options.receivers }, (_, index) => {
       const receiver = new SimReceiver(world, index);
       const down = world.addLink(`down${index}`, options.downlink?.(index) ?? { delayUs: 5_000 });
-      const up = world.addLink(`up${index}`, { delayUs: 5_000 });
+      const up = world.addLink(`up${index}`, options.uplinkOf?.(index) ?? { delayUs: 5_000 });
       this.downlinks.push(down);
+      this.uplinks.push(up);
       world.route(this.sender, receiver.host, [uplink, down]);
       world.route(receiver.host, this.sender, [up, returns]);
       if (options.absent?.includes(index) !== true) receiver.start();
       return receiver;
     });
+    for (const [i, from] of this.receivers.entries())
+      for (const [j, to] of this.receivers.entries())
+        if (from !== to && options.reaches?.(i, j) !== false)
+          world.route(from.host, to.host, [this.uplinks[i], this.downlinks[j]]);
     const disk = new SimDisk(world.seed, "sender", () => 1_790_000_000_000_000 + world.nowUs);
     for (const [name, bytes] of Object.entries(options.files)) disk.plant(`/src/${name}`, bytes);
     const policy = { ...PLAIN, ...options.policy };
@@ -227,9 +308,15 @@ export class SimFleet {
       ...(options.supplyBytes === undefined ? {} : { supplyBytes: options.supplyBytes }),
     });
     this.startedUs = world.nowUs;
-    const request = { mode: "push", sources, destination: "", options: DEFAULT_OPTIONS, rules: [] } as const;
+    const isRelay = options.relay ?? false;
+    const requestOptions = { ...DEFAULT_OPTIONS, relay: isRelay };
+    const request = { mode: "push", sources, destination: "", options: requestOptions, rules: [] } as const;
+    const random = world.random("tokens");
+    this.relay = isRelay
+      ? new RelayCoordinator(options.receivers, (target) => random.bytes(target))
+      : undefined;
     this.group = new Group(
-      { source: this.source, requests: this.receivers.map(() => request), policy },
+      { source: this.source, requests: this.receivers.map(() => request), policy, relay: this.relay },
       world.nowUs,
     );
     const [identity] = environment.identities;
@@ -242,14 +329,17 @@ export class SimFleet {
       nowUs: world.nowUs,
       ...options.endpoint,
     });
-    const random = new SeededRandom(world.seed, "disk/sender");
-    this.queue = new DiskQueue(this.sender, disk, DISK_LATENCY, random, (id, result) =>
+    const diskRandom = new SeededRandom(world.seed, "disk/sender");
+    this.queue = new DiskQueue(this.sender, disk, DISK_LATENCY, diskRandom, (id, result) =>
       this.source.handleDiskResult(id, result),
     );
     run(
       this.sender,
       this.endpoint,
-      (nowUs) => this.react(nowUs),
+      (nowUs) => {
+        do this.react(nowUs);
+        while (this.relay?.takeNews() === true);
+      },
       () =>
         least(
           this.group.nextTimeoutUs(),
@@ -292,7 +382,7 @@ export class SimFleet {
       if (connection.state === "handshaking") continue;
       this.dialling.delete(receiver);
       if (connection.state === "established") {
-        const session = group.openLane(receiver, sessionHost(connection), nowUs);
+        const session = group.openLane(receiver, sessionHost(connection), connection.peerAddress, nowUs);
         this.lanes.set(receiver, { session, job: new Job(connection, session, true, 0) });
       } else {
         const { code, message } = connection.closeReason ?? { code: "PEER_GONE" as const, message: "gone" };
@@ -301,7 +391,10 @@ export class SimFleet {
     }
     for (const [receiver, { job, session }] of this.lanes) {
       job.binding.pump(nowUs);
-      for (const event of session.takeEvents()) group.handleEvent(receiver, event, nowUs);
+      for (const event of session.takeEvents()) {
+        group.handleEvent(receiver, event, nowUs);
+        if (event.type.startsWith("relay-")) this.events.push({ receiver, event });
+      }
       if (session.outcome === undefined) continue;
       this.lanes.delete(receiver);
       this.lingering.push(job);

@@ -24,6 +24,8 @@ interface ServeFlags extends NetworkFlags {
   readonly codeFile?: string;
   readonly readOnly?: boolean;
   readonly writeOnly?: boolean;
+  /** False with --no-relay. */
+  readonly relay: boolean;
 }
 
 /** The command. */
@@ -45,7 +47,8 @@ export function command(): Command {
       "write the pairing code there, for you alone to read; with --json there is no code without it",
     )
     .option("--read-only", "hand out only")
-    .option("--write-only", "receive only");
+    .option("--write-only", "receive only")
+    .option("--no-relay", "never serve other receivers of a transfer, although its sender asks for it");
   return addCommonOptions(addStatsOption(addNetworkOptions(base))).action(run);
 }
 
@@ -64,6 +67,7 @@ async function run(directory: string, flags: ServeFlags): Promise<void> {
       once: flags.once,
       readOnly: flags.readOnly,
       writeOnly: flags.writeOnly,
+      relay: flags.relay,
     });
     const { fingerprint, code, port, addresses } = server;
     if (flags.codeFile !== undefined && code !== undefined)

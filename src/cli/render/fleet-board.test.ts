@@ -10,6 +10,7 @@ const TOTAL = {
   rateBytesPerSecond: 12_500_000,
   sourceReadBytes: 10_000_000,
   sourceRereadBytes: 0,
+  relay: undefined,
 };
 
 function lane(target: string, state: BoardLane["state"]): BoardLane {

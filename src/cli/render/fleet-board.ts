@@ -24,6 +24,8 @@ export interface BoardTotal {
   readonly rateBytesPerSecond: number;
   readonly sourceReadBytes: number;
   readonly sourceRereadBytes: number;
+  /** With relay: what receivers gave each other. */
+  readonly relay: { readonly relayedBytes: number } | undefined;
 }
 
 /** Characters of a target's name on the board; longer ones are cut. */
@@ -55,7 +57,8 @@ export function totalLine(total: BoardTotal, columns: number): string {
     smoothedRttUs: undefined,
     lossFraction: undefined,
   };
-  return `${progressLine(view, columns)}${again}`.slice(0, columns);
+  const relayed = total.relay === undefined ? "" : `  relayed ${formatBytes(total.relay.relayedBytes)}`;
+  return `${progressLine(view, columns)}${relayed}${again}`.slice(0, columns);
 }
 
 /**
