@@ -452,6 +452,7 @@ class Bbr implements CongestionController {
       // The packets of this round left after ours had drained: what still waits is somebody else's.
       const isForeign = meter.queueUs > meter.standingQueueUs + meter.jitterUs;
       this.foreignEvidence = isForeign ? this.foreignEvidence + 1 : 0;
+      meter.handleDrainedRound();
     }
     this.steer(nowUs);
     if (!this.isPolite && this.isYieldingInVain()) {
@@ -498,7 +499,7 @@ class Bbr implements CongestionController {
     const datagrams = Math.max((this.cruiseRate * meter.minRttUs) / 1e6 / this.datagramBytes, 4);
     const shareUs = (QUEUE_TARGET * meter.minRttUs) / Math.sqrt(datagrams);
     const targetUs = Math.max(shareUs, QUEUE_TARGET_US, QUEUE_TARGET_DATAGRAMS * meter.datagramUs);
-    return (this.isPolite ? POLITE_TARGET * targetUs : targetUs) + meter.jitterUs;
+    return (this.isPolite ? POLITE_TARGET * targetUs : targetUs) + meter.jitterUs + meter.luckUs;
   }
 
   private politeFloor(): number {
@@ -600,7 +601,9 @@ class Bbr implements CongestionController {
     const { meter } = this;
     const { nowUs } = sample;
     const leastUs = this.probeRttMinUs === Infinity ? meter.minRttUs : this.probeRttMinUs;
-    const isRaised = leastUs - meter.minRttUs > Math.max(TEST_QUEUE * meter.minRttUs, TEST_QUEUE_US);
+    // The least round trip may have been one packet's luck.
+    const noQueueUs = Math.max(TEST_QUEUE * meter.minRttUs, TEST_QUEUE_US) + meter.noiseUs;
+    const isRaised = leastUs - meter.minRttUs > noQueueUs;
     if (this.isCompetitionTest) this.competition.handleTested(nowUs);
     this.foreignEvidence = 0;
     this.raisedProbes = isRaised ? this.raisedProbes + 1 : 0;

@@ -19,6 +19,9 @@ const STANDING_QUEUE = 0.3;
 const STANDING_QUEUE_US = 3_000;
 const STANDING_DATAGRAMS = 4;
 
+/** Variation that passing packets of others make by themselves, in datagrams. */
+const JITTER_DATAGRAMS = 4;
+
 /** Rounds that lumps of acknowledgements are remembered for. BBR §4.5.3 (BBRExtraAckedFilterLen). */
 const EXTRA_ACKED_ROUNDS = 10;
 
@@ -45,6 +48,8 @@ export class PathMeter {
   maxQueueUs = 0;
   /** Smoothed round trip above the round's least one, smoothed. */
   jitterUs = 0;
+  /** The same in rounds after ours was drained, smoothed: the luck of the least round trip, or somebody's queue. */
+  private drainedQueueUs = 0;
   /** How long packets count in flight on average: late and lost ones do for longer than a round trip. */
   dwellUs = 0;
   /** Least round trip, and when it was last seen to hold. `Infinity` before the first sample. */
@@ -106,6 +111,24 @@ export class PathMeter {
   /** Queueing delay above which a queue stands, in microseconds. */
   get standingQueueUs(): number {
     return Math.max(STANDING_QUEUE * this.minRttUs, STANDING_QUEUE_US, STANDING_DATAGRAMS * this.datagramUs);
+  }
+
+  /** The packets of the round just ended left after our queue had drained. */
+  handleDrainedRound(): void {
+    this.drainedQueueUs += (this.queueUs - this.drainedQueueUs) / 4;
+  }
+
+  /** What round trips vary by, beyond what single packets of others make of them. */
+  get noiseUs(): number {
+    return Math.max(0, 2 * this.jitterUs - JITTER_DATAGRAMS * this.datagramUs);
+  }
+
+  /**
+   * How much longer than the least one round trips are without a queue: where they vary, the least one of
+   * ten seconds is one packet's luck. No more than the variation explains.
+   */
+  get luckUs(): number {
+    return Math.min(this.drainedQueueUs, this.noiseUs);
   }
 
   /** Packets lost in the round that is under way. */
@@ -213,6 +236,7 @@ export class PathMeter {
 
   /** The least round trip was measured anew. */
   setMinRtt(rttUs: number, nowUs: number): void {
+    this.drainedQueueUs = Math.max(0, this.drainedQueueUs + this.minRttUs - rttUs);
     this.minRttUs = rttUs;
     this.minRttAtUs = nowUs;
   }
@@ -234,6 +258,7 @@ export class PathMeter {
     this.minRttUs = Infinity;
     this.minRttAtUs = nowUs;
     this.jitterUs = 0;
+    this.drainedQueueUs = 0;
     this.queueUs = 0;
   }
 }

@@ -21,6 +21,10 @@ const FULL_PIPE_GROWTH = 1.25;
 
 /** Samples whose least one is looked at: half a round trip of them. */
 const RTT_SAMPLES = 4;
+/** Samples that a round needs to tell the least round trip of packets that follow each other. */
+const ROUND_SAMPLES = 4;
+/** Deviations that pass for jitter before there was such a round. RFC 6298 §2 (K). */
+const UNSURE_VARIATIONS = 4;
 /** Growth of the round trip that tells a queue. RFC 9406 §4.3. */
 const RTT_GROWTH = 1.125;
 const RTT_GROWTH_US = 1_000;
@@ -47,6 +51,10 @@ export class Startup {
   private stalledRounds = 0;
   private recentMinRttUs = Infinity;
   private recentSamples = 0;
+  /** Least round trips of this round and of all before it that had enough samples. */
+  private roundMinRttUs = Infinity;
+  private roundSamples = 0;
+  private roundsMinRttUs = Infinity;
   private lostPackets = 0;
   private packets = 0;
   /** Fastest pacing in this round and in the one before, whose packets' fate this round tells. */
@@ -62,6 +70,9 @@ export class Startup {
     this.stalledRounds = 0;
     this.recentMinRttUs = Infinity;
     this.recentSamples = 0;
+    this.roundMinRttUs = Infinity;
+    this.roundSamples = 0;
+    this.roundsMinRttUs = Infinity;
     this.lostPackets = 0;
     this.packets = 0;
     this.pacedNow = Infinity;
@@ -74,7 +85,7 @@ export class Startup {
     if (!this.hasQueue) this.watch(sample, meter);
     let isFull = false;
     if (meter.isRoundStart) {
-      isFull = !sample.rateIsAppLimited && this.handleRound(meter);
+      isFull = !sample.rateIsAppLimited && this.handleRound(meter, sample.rttVariationUs);
       this.pacedBefore = this.pacedNow;
       this.pacedNow = 0;
     }
@@ -84,16 +95,33 @@ export class Startup {
 
   /** Looks for the first signs of a full pipe, without waiting for the round to end. */
   private watch(sample: AckSample, meter: PathMeter): void {
+    if (meter.isRoundStart) {
+      if (this.roundSamples >= ROUND_SAMPLES)
+        this.roundsMinRttUs = Math.min(this.roundsMinRttUs, this.roundMinRttUs);
+      this.roundMinRttUs = Infinity;
+      this.roundSamples = 0;
+    }
     if (sample.hasRttSample) {
+      this.roundMinRttUs = Math.min(this.roundMinRttUs, sample.latestRttUs);
+      this.roundSamples++;
       this.recentMinRttUs = Math.min(this.recentMinRttUs, sample.latestRttUs);
       if (++this.recentSamples >= RTT_SAMPLES) {
-        if (this.recentMinRttUs > RTT_GROWTH * meter.minRttUs + RTT_GROWTH_US) this.hasQueue = true;
+        // Jitter is no queue: neither the luck of a single packet nor the usual deviation counts.
+        const isSure = this.roundsMinRttUs !== Infinity;
+        const variationUs = (isSure ? 1 : UNSURE_VARIATIONS) * sample.rttVariationUs;
+        const noQueueUs = RTT_GROWTH * this.baseUs(meter) + RTT_GROWTH_US + variationUs;
+        if (this.recentMinRttUs > noQueueUs) this.hasQueue = true;
         this.recentMinRttUs = Infinity;
         this.recentSamples = 0;
       }
     }
     const lost = meter.lostSoFar(sample);
     if (this.isUnusual(lost, meter.deliveredSoFar(sample) + lost)) this.hasQueue = true;
+  }
+
+  /** Least round trip that packets which follow each other had, as far as known. */
+  private baseUs(meter: PathMeter): number {
+    return this.roundsMinRttUs === Infinity ? meter.minRttUs : this.roundsMinRttUs;
   }
 
   /** Whether so much is lost that neither chance nor the rounds before explain it. */
@@ -106,7 +134,7 @@ export class Startup {
     return lost / total > usual + chance + LOSS_GROWTH;
   }
 
-  private handleRound(meter: PathMeter): boolean {
+  private handleRound(meter: PathMeter, rttVariationUs: number): boolean {
     const lost = meter.lossRate * meter.packets;
     if (meter.bandwidth >= this.fullBandwidth * FULL_PIPE_GROWTH) {
       this.fullBandwidth = meter.bandwidth;
@@ -119,7 +147,9 @@ export class Startup {
       return false;
     }
     this.stalledRounds++;
-    if (this.stalledRounds >= FULL_PIPE_ROUNDS || meter.queueUs > meter.standingQueueUs) return true;
+    const queueUs = meter.minRttUs + meter.queueUs - this.baseUs(meter);
+    const isStanding = queueUs > meter.standingQueueUs + rttVariationUs;
+    if (this.stalledRounds >= FULL_PIPE_ROUNDS || isStanding) return true;
     const usual = this.lostPackets / Math.max(1, this.packets);
     return this.stalledRounds >= 2 && meter.lossRate > LOSS_THRESHOLD + 2 * usual;
   }
