@@ -20,7 +20,7 @@ const STANDING_QUEUE_US = 3_000;
 const STANDING_DATAGRAMS = 4;
 
 /** Variation that passing packets of others make by themselves, in datagrams. */
-const JITTER_DATAGRAMS = 4;
+const JITTER_DATAGRAMS = 8;
 
 /** Rounds that lumps of acknowledgements are remembered for. BBR §4.5.3 (BBRExtraAckedFilterLen). */
 const EXTRA_ACKED_ROUNDS = 10;
