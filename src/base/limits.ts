@@ -197,6 +197,9 @@ export const CLASSIC_INPUT_BYTES = 256 * 1024 * 1024;
 /** Entries offered and not yet finished: enough for 2 000 small files/s over a second's round trip. */
 export const ENTRIES_AHEAD = 4_096;
 
+/** Entries of a list that is not complete after which its sender counts the rest ahead, so that space can be checked. */
+export const ENTRIES_BEFORE_TOTALS = 1_000;
+
 /**
  * Bytes of control messages taken before a transfer is ready for them (its directory opens, an earlier
  * attempt gives way): as many entries as may be open, with names of 2 KiB.

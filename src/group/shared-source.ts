@@ -17,7 +17,7 @@ import type { ScanStart } from "../files/scan.ts";
 import { ChunkSupply } from "../transfer/chunk-supply.ts";
 import type { PushSource } from "../transfer/client-session.ts";
 import type { PathRule } from "../transfer/path-rules.ts";
-import type { OfferFeed, OfferStep, SharedOffers } from "../transfer/offers.ts";
+import type { OfferFeed, OfferStep, OfferTotals, SharedOffers } from "../transfer/offers.ts";
 import { ScannedOffers } from "../transfer/offers.ts";
 import { compileRules } from "../transfer/path-rules.ts";
 
@@ -107,6 +107,11 @@ export class SharedSource implements SharedOffers {
     return this.steps[index] ?? { type: "end" };
   }
 
+  /** @internal What the scan will come to, once that is known. */
+  get totals(): OfferTotals | undefined {
+    return this.scan?.totals;
+  }
+
   /** @internal */
   closeFeed(feed: Feed): void {
     this.feeds.delete(feed);
@@ -165,6 +170,10 @@ class Feed implements OfferFeed {
     const step = this.source.step(this.nextIndex);
     if (step.type === "offer" || step.type === "skipped") this.nextIndex++;
     return step;
+  }
+
+  get totals(): OfferTotals | undefined {
+    return this.source.totals;
   }
 
   close(): void {

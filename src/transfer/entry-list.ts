@@ -14,6 +14,8 @@ export class EntryList {
   totalBytes = 0;
   /** Everything was offered. */
   isComplete = false;
+  /** Bytes that the sender says all will come to; `undefined` while it has not said so. */
+  announcedBytes: number | undefined;
   private skippedEntries = 0;
   private manifestBytes = 0;
 
@@ -29,6 +31,12 @@ export class EntryList {
     this.totalBytes += entry.sizeBytes ?? 0;
     if (!Number.isSafeInteger(this.totalBytes))
       throw new GodwitError("OVER_LIMIT", "the sender offered more bytes than can be counted");
+  }
+
+  /** Takes the sender's count of a long list. @throws GodwitError PROTOCOL_VIOLATION for a second one */
+  announce(totalBytes: number): void {
+    if (this.isComplete || this.announcedBytes !== undefined) throw violation("totals twice or too late");
+    this.announcedBytes = totalBytes;
   }
 
   /** Counts an entry that the sender leaves out. @throws GodwitError OVER_LIMIT */

@@ -108,6 +108,8 @@ export type ControlMessage =
     }
   /** Bytes the receiver has verified so far, those of earlier runs included. For showing only. */
   | { readonly type: "progress"; readonly verifiedBytes: number; readonly unwrittenBytes: number }
+  /** What a long list will come to, counted ahead: before it, no data is asked for. */
+  | { readonly type: "totals"; readonly entries: number; readonly totalBytes: number }
   /** This side is busy by itself, with a disk or a pipe: it is still there, and will go on. */
   | { readonly type: "working" }
   /** The sender's answer to `result`: nothing more will come. */
@@ -137,6 +139,7 @@ const TYPE_CODES = {
   "zero-chunks": 16,
   receipt: 17,
   working: 18,
+  totals: 19,
   ...RELAY_CODES,
 } as const satisfies Record<ControlMessage["type"], number>;
 
@@ -167,6 +170,7 @@ function writeBody(writer: ByteWriter, message: ControlMessage): void {
       writeEntry(writer, message);
       return;
     case "entries-end":
+    case "totals":
       writer.varint(message.entries).varint(message.totalBytes);
       return;
     case "skipped":
@@ -326,6 +330,8 @@ function readBody(reader: ByteReader): ControlMessage {
       };
     case TYPE_CODES.finished:
       return { type: "finished" };
+    case TYPE_CODES.totals:
+      return { type: "totals", entries: reader.varint(), totalBytes: reader.varint() };
     case TYPE_CODES.working:
       return { type: "working" };
     case TYPE_CODES.rejected:

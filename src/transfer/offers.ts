@@ -1,6 +1,7 @@
 /** What a sender offers, one entry after the other, found by walking the sources. */
 import { writeUint32 } from "../base/bytes.ts";
 import type { ErrorCode } from "../base/errors.ts";
+import { ENTRIES_BEFORE_TOTALS } from "../base/limits.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
 import type { EntryFacts } from "../files/disk.ts";
 import type { DiskRunner } from "../files/disk-runner.ts";
@@ -36,9 +37,17 @@ export type OfferStep =
   | { readonly type: "wait" }
   | { readonly type: "end" };
 
+/** Entries and bytes of files, as far as a walk ahead saw them. */
+export interface OfferTotals {
+  readonly entries: number;
+  readonly totalBytes: number;
+}
+
 /** Where a sender takes its entries from. */
 export interface OfferFeed {
   next(): OfferStep;
+  /** What all offers will come to, once it was counted ahead; only of long lists. */
+  readonly totals?: OfferTotals | undefined;
   /** Releases what the feed holds open. */
   close(): void;
 }
@@ -80,6 +89,9 @@ export class ScannedOffers implements OfferFeed {
   private hasEnded = false;
   private isClosed = false;
   private nextObject = 0;
+  private readonly starts: readonly ScanStart[];
+  private counting: ScanState | undefined;
+  totals: OfferTotals | undefined;
 
   /** @param onReady - Called when `next` has more to say than "wait". */
   constructor(
@@ -93,6 +105,7 @@ export class ScannedOffers implements OfferFeed {
     this.runner = runner;
     this.hash = hash;
     this.supply = supply;
+    this.starts = starts;
     this.scan = startScan(starts, options);
     this.onReady = onReady;
   }
@@ -102,6 +115,33 @@ export class ScannedOffers implements OfferFeed {
     const entry = this.found.shift();
     if (entry === undefined) return { type: this.hasEnded ? "end" : "wait" };
     return this.step(entry);
+  }
+
+  /** Walks the sources a second time, only to count: offering goes on and holds few entries in memory. */
+  private countAhead(): void {
+    const { options } = this.scan;
+    if (this.counting !== undefined || this.hasEnded || options.isShallow === true) return;
+    this.counting = startScan(this.starts, options);
+    this.countPage(this.counting, { entries: 0, totalBytes: 0 });
+  }
+
+  private countPage(state: ScanState, sum: { entries: number; totalBytes: number }): void {
+    if (this.isClosed) {
+      this.runner.start(endScan(state), () => undefined);
+      return;
+    }
+    this.runner.start(scanPage(state), (page) => {
+      for (const scanned of page ?? []) {
+        if (scanned.type === "skipped") continue;
+        sum.entries++;
+        if (scanned.facts.kind === "file") sum.totalBytes += scanned.facts.sizeBytes;
+      }
+      if (page !== undefined) this.countPage(state, sum);
+      else {
+        this.totals = sum;
+        if (!this.isClosed) this.onReady();
+      }
+    });
   }
 
   close(): void {
@@ -127,6 +167,7 @@ export class ScannedOffers implements OfferFeed {
       const { isFailure, code, text } = scanned;
       return { type: "skipped", skipped: { path, isFailure, code, text } };
     }
+    if (this.nextObject === ENTRIES_BEFORE_TOTALS) this.countAhead();
     const { facts } = scanned;
     if (facts.kind === "symlink" && !isSafeLinkTarget(parseSafePath(path), scanned.target)) {
       const text = `skipped the symbolic link ${printable(path)}: it points out of the tree, to ${printable(scanned.target)}`;

@@ -100,6 +100,9 @@ export class PipeReceiver implements ReceivingEngine {
           throw violation("a wrong end of the list of entries");
         this.isListComplete = true;
         break;
+      case "totals":
+        // Its memory is a window, whatever is offered.
+        break;
       case "skipped":
         if (message.isFailure) this.tally.addFailure(message.path, message.code, message.text);
         else this.tally.skippedEntries++;

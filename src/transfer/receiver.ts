@@ -5,7 +5,7 @@
 import { equalBytes, toHex } from "../base/bytes.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
-import { CHUNK_BYTES, RECEIVE_MEMORY_MAX_BYTES } from "../base/limits.ts";
+import { CHUNK_BYTES, ENTRIES_AHEAD, RECEIVE_MEMORY_MAX_BYTES } from "../base/limits.ts";
 import type { EventQueue } from "../events/queue.ts";
 import type { MemoryLimit } from "../files/chunk-pool.ts";
 import { ChunkPool } from "../files/chunk-pool.ts";
@@ -170,6 +170,9 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
       case "entries-end":
         this.handleEntriesEnd(message.entries, message.totalBytes);
         break;
+      case "totals":
+        this.list.announce(message.totalBytes);
+        break;
       case "skipped":
         this.handleSkipped(message);
         break;
@@ -292,7 +295,7 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
     if (this.ending !== "no" || this.fatal !== undefined || !this.isBegun) return;
     this.preparation.pump();
     this.checkSpace();
-    if (this.space.isOpen) this.acceptAll();
+    this.acceptAll();
     this.output.pump();
     this.finishIfDone();
   }
@@ -302,22 +305,48 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
   /** Opens the gate for data once it is known that the list so far fits, and checks the whole list once. */
   private checkSpace(): void {
     const { list, space } = this;
-    if (this.preparation.isBusy || !space.isDue(list.entries, list.isComplete)) return;
+    const announced = list.announcedBytes;
+    if (this.preparation.isBusy || !space.isDue(list.isComplete, announced !== undefined)) return;
     let neededBytes = 0;
     // How much of a sparse file is holes is known only when it was read.
     if (!this.setup.options.sparse)
       for (const file of [...this.files.values(), ...this.toAccept])
-        neededBytes += Math.max(0, (file.sizeBytes ?? 0) - file.haveBytes);
-    space.check(neededBytes, list.isComplete, (refusal) => {
+        if (file.comparison !== "running") neededBytes += Math.max(0, (file.sizeBytes ?? 0) - file.haveBytes);
+    // What was not offered yet, less what an earlier run has of it.
+    if (!list.isComplete && announced !== undefined && !this.setup.options.sparse)
+      neededBytes += Math.max(0, announced - list.totalBytes - this.journaledAheadBytes);
+    // A sender offers so many and waits: then nothing is left that could need less.
+    const isStuck = this.openEntries >= ENTRIES_AHEAD && !this.isComparing;
+    space.check(neededBytes, list.isComplete, list.isComplete || isStuck, (refusal) => {
       if (refusal === undefined) this.pump();
       else this.verdicts.fatal = refusal;
     });
   }
 
+  /** Bytes that an earlier run had of files that were not offered yet in this one. */
+  private get journaledAheadBytes(): number {
+    const { journal } = this;
+    if (journal === undefined) return 0;
+    let bytes = 0;
+    for (const { sizeBytes } of journal.contents.intents.values()) bytes += sizeBytes;
+    for (const [key, { have, sizeBytes }] of journal.contents.files)
+      if (!journal.contents.intents.has(key)) bytes += Math.min(sizeBytes, have.size * CHUNK_BYTES);
+    return Math.max(0, bytes - this.tally.resumedBytes);
+  }
+
+  private get isComparing(): boolean {
+    for (const file of this.files.values()) if (file.comparison === "running") return true;
+    return false;
+  }
+
+  /** Accepts what may be; a comparison moves no data and waits for no space. */
   private acceptAll(): void {
-    const accepted = this.toAccept;
+    const isOpen = this.space.isOpen;
+    const accepted = isOpen
+      ? this.toAccept
+      : this.toAccept.filter(({ comparison }) => comparison === "running");
     if (accepted.length === 0) return;
-    this.toAccept = [];
+    this.toAccept = isOpen ? [] : this.toAccept.filter(({ comparison }) => comparison !== "running");
     for (const file of accepted) {
       this.files.set(file.object, file);
       file.state = "receiving";

@@ -52,6 +52,7 @@ export class Sender {
   private offeredDirectories = 0;
   private offeredLinks = 0;
   private isWaitingForFeed = false;
+  private hasSaidTotals = false;
   private isPumping = false;
   private isStopped = false;
   /** Bytes that the receiver says it has verified. */
@@ -161,6 +162,11 @@ export class Sender {
 
   private offerEntries(): void {
     const { feed, messages } = this.setup;
+    const { totals } = feed;
+    if (totals !== undefined && !this.hasSaidTotals && !this.hasOfferedAll) {
+      this.hasSaidTotals = true;
+      messages.add({ type: "totals", ...totals });
+    }
     while (
       !this.hasOfferedAll &&
       this.objects.size < ENTRIES_AHEAD &&

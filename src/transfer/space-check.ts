@@ -5,15 +5,14 @@ import type { RootHandle } from "../files/disk.ts";
 import { ask } from "../files/disk.ts";
 import type { DiskRunner } from "../files/disk-runner.ts";
 
-/** Entries offered before the first is accepted although the list is not complete: space is checked over them. */
-const ENTRIES_BEFORE_DATA = 1_000;
-
 /** The gate for data. */
 export class SpaceCheck {
   private readonly runner: DiskRunner;
   private readonly root: RootHandle;
   private state: "closed" | "checking" | "open" = "closed";
   private isComplete = false;
+  /** What was needed when it did not fit. */
+  private lastNeededBytes = -1;
 
   constructor(runner: DiskRunner, root: RootHandle) {
     this.runner = runner;
@@ -25,18 +24,23 @@ export class SpaceCheck {
     return this.state === "open";
   }
 
-  /** Whether something has to be looked at, now that the list is so long. */
-  isDue(entries: number, isWholeList: boolean): boolean {
+  /** Whether something has to be looked at: the whole list, or what it will come to, is known. */
+  isDue(isWholeList: boolean, hasTotals: boolean): boolean {
     if (this.isComplete || this.state === "checking") return false;
-    return isWholeList || (this.state === "closed" && entries >= ENTRIES_BEFORE_DATA);
+    return isWholeList || (this.state === "closed" && hasTotals);
   }
 
-  /** Opens the gate if `neededBytes` fit; otherwise says why not. 0 opens it at once, without `onChecked`. */
+  /**
+   * Opens the gate if `neededBytes` fit, at once and without `onChecked` for 0. Otherwise says why not,
+   * or stays closed when it may not refuse yet: what is still to be looked at may need less.
+   */
   check(
     neededBytes: number,
     isWholeList: boolean,
+    mayRefuse: boolean,
     onChecked: (refusal: GodwitError | undefined) => void,
   ): void {
+    if (!mayRefuse && neededBytes === this.lastNeededBytes) return;
     if (neededBytes === 0) {
       this.isComplete = isWholeList;
       this.state = "open";
@@ -44,6 +48,13 @@ export class SpaceCheck {
     }
     this.state = "checking";
     this.runner.start(ask({ kind: "free-space", root: this.root }), (space) => {
+      const fits = !space.ok || space.freeBytes >= neededBytes;
+      if (!fits && !mayRefuse) {
+        this.state = "closed";
+        this.lastNeededBytes = neededBytes;
+        onChecked(undefined);
+        return;
+      }
       this.state = "open";
       this.isComplete = isWholeList;
       // A file system that cannot tell is no reason to refuse.

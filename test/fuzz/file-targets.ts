@@ -73,6 +73,7 @@ export const MESSAGES: readonly ControlMessage[] = [
   { type: "progress", verifiedBytes: 5, unwrittenBytes: 65_536 },
   { type: "finished" },
   { type: "working" },
+  { type: "totals", entries: 5_000, totalBytes: 123_456_789 },
   { type: "rejected", code: "NOT_AUTHORIZED", text: "no" },
 ];
 

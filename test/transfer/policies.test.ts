@@ -294,6 +294,35 @@ test("what does not fit is refused before data moves, with what is missing", () 
   expect(to.tree().size).toBe(0);
 });
 
+describe("a tree of more entries than may be open at once", () => {
+  /** 4 200 files of 400 bytes, 1.68 MB. */
+  const many = (): SimDisk => {
+    const from = disk("from");
+    for (let i = 0; i < 4_200; i++) from.plant(`/t/${i % 50}/${i}`, A.subarray(0, 400));
+    return from;
+  };
+
+  test("that does not fit is refused before data moves, although what is open would fit", () => {
+    const to = disk("to");
+    to.faults = { ...to.faults, capacityBytes: 1_660_000 };
+    const pair = run(many(), to, {});
+    const [client, server] = outcomes(pair);
+    expect([client.code, server.code, pair.server.received]).toEqual(["NO_SPACE", "NO_SPACE", 0]);
+    expect(server.text).toContain("needs 1.68 MB");
+    expect([...to.tree().keys()]).toEqual([]);
+  }, 60_000);
+
+  test("that fits is taken, and once more on a full disk it needs nothing", () => {
+    const from = many();
+    const to = disk("to");
+    to.faults = { ...to.faults, capacityBytes: 40_000_000 };
+    expect(outcomes(run(from, to, {}))[0]).toMatchObject({ code: undefined, files: 4_200 });
+    // 4 200 blocks of 4 KiB are 17.2 MB: less than the 1.68 MB of the tree is free.
+    to.faults = { ...to.faults, capacityBytes: 18_400_000 };
+    expect(outcomes(run(from, to, {}))[0]).toMatchObject({ code: undefined, unchangedFiles: 4_200 });
+  }, 120_000);
+});
+
 test("a full disk in the middle keeps what is verified; more room, and the same command completes", () => {
   const from = disk("from");
   const to = disk("to");
