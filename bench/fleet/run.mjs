@@ -17,6 +17,8 @@ const RECEIVERS = resolve(import.meta.dirname, "receivers.mjs");
 const RUNS = Number(process.env.RUNS ?? 3);
 const directory = mkdtempSync("/dev/shm/godwit-fleet-");
 const children = new Set();
+/** The row that is measured: each has receivers, and keys, of its own. */
+let row = "";
 
 function inside(namespace, command, args) {
   return namespace === undefined ? [command, args] : ["ip", ["netns", "exec", namespace, command, ...args]];
@@ -43,7 +45,7 @@ async function send(file, targets, namespace, ...more) {
   writeFileSync(list, targets.join("\n"));
   const args = [MAIN, "send", file, "--to", `@${list}`, "--accept-new", "--overwrite", "--json", ...more];
   const child = spawn(...inside(namespace, process.execPath, args), {
-    env: { ...process.env, GODWIT_HOME: join(directory, "sender") },
+    env: { ...process.env, GODWIT_HOME: join(directory, `sender-${row}`) },
     stdio: ["ignore", "pipe", "inherit"],
   });
   let last = "";
@@ -266,6 +268,7 @@ const usesNet = new Set(["star", "relay", "equal", "slow"]);
 console.log(`${cpus().length} x ${cpus()[0]?.model}, node ${process.version}, ${RUNS} runs, medians`);
 try {
   for (const name of names.length > 0 ? names : Object.keys(rows)) {
+    row = name;
     const before = loadavg()[0].toFixed(1);
     console.log(`${name}: ${await rows[name]()} (load ${before})`);
     stop();
