@@ -17,8 +17,14 @@ import type { Session } from "./session.ts";
 /** Packet numbers left out: one in this many on average. RFC 9000 §21.4. */
 const SKIP_INTERVAL_PACKETS = 500;
 
-/** Parts of a round trip between two ACKs that the sender asks for. */
-const ACKS_PER_ROUND = 8;
+/**
+ * ACKs in a round trip that the sender asks for: about one a millisecond within these bounds. Short
+ * round trips belong to fast paths, where each ACK costs time of the processor; on long ones a burst
+ * that swallows twenty ACKs must not be a silence of several round trips.
+ */
+const ACKS_PER_ROUND_MIN = 8;
+const ACKS_PER_ROUND_MAX = 64;
+const ACKS_INTERVAL_US = 1_000;
 
 /** Most packets between two ACKs that the sender asks for: one socket batch. */
 const ACK_THRESHOLD_MAX = 64;
@@ -285,14 +291,18 @@ export class PacketSender {
     this.askedAtUs = nowUs;
     this.receiver.chooseDatagramSize();
     const packetsPerRound = recovery.bytesInFlight / this.datagramBytes;
+    const acksPerRound = Math.min(
+      ACKS_PER_ROUND_MAX,
+      Math.max(ACKS_PER_ROUND_MIN, Math.floor(recovery.smoothedRttUs / ACKS_INTERVAL_US)),
+    );
     const wanted = Math.min(
       ACK_THRESHOLD_MAX,
-      Math.max(ACK_EVERY_PACKETS, Math.floor(packetsPerRound / ACKS_PER_ROUND)),
+      Math.max(ACK_EVERY_PACKETS, Math.floor(packetsPerRound / acksPerRound)),
     );
     // Small changes are not worth a frame.
     if (wanted > this.askedThreshold / 2 && wanted < this.askedThreshold * 2) return;
     this.askedThreshold = wanted;
-    const delayUs = Math.floor(recovery.smoothedRttUs / ACKS_PER_ROUND);
+    const delayUs = Math.floor(recovery.smoothedRttUs / acksPerRound);
     control.addAckFrequency({
       packetThreshold: wanted,
       maxAckDelayUs: Math.min(ACK_DELAY_MAX_US, Math.max(ACK_DELAY_MIN_US, delayUs)),
