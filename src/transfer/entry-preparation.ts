@@ -138,6 +138,7 @@ export class EntryPreparation {
     this.setup.directories.ensure(parent, (node) => {
       if (node.state === "failed") {
         this.preparing--;
+        this.keepEarlierState(path);
         this.setup.verdicts.refuseDisk(entry, node.errno);
       } else if (isDirectory) {
         this.preparing--;
@@ -226,10 +227,16 @@ export class EntryPreparation {
     runner.start(ask({ kind: "lstat", root, path: path.components }), (looked) => {
       if (!looked.ok && looked.errno !== "ENOENT") {
         this.preparing--;
+        this.keepEarlierState(path);
         this.setup.verdicts.refuseDisk(entry, looked.errno);
       } else this.decide(entry, path, node, looked.ok ? looked.facts : undefined);
       this.setup.onProgress();
     });
+  }
+
+  /** What an earlier run left of a file that cannot be looked at now is for a later run. */
+  private keepEarlierState(path: SafePath): void {
+    this.journal?.keepIfKnown(pathKey(this.setup.hash, path.text));
   }
 
   private decide(

@@ -88,6 +88,8 @@ export class JobJournal {
   isBroken = false;
   /** Files about which it says something worth keeping. */
   private readonly known: Set<string>;
+  /** Whether a later run needs the journal although this one had a result. */
+  isNeeded = false;
 
   constructor(runner: DiskRunner, root: RootHandle, hash: Hash, job: string, opened: OpenedJob) {
     this.runner = runner;
@@ -137,6 +139,11 @@ export class JobJournal {
   addForget(key: Uint8Array): void {
     this.encoder.addForget(key);
     this.known.delete(toHex(key));
+  }
+
+  /** A file was given up before anybody looked at what the journal says of it: the journal stays. */
+  keepIfKnown(key: Uint8Array): void {
+    if (this.known.has(toHex(key))) this.isNeeded = true;
   }
 
   /** Writes and flushes everything added so far, then calls `onDone`: `false` if the journal is broken. */

@@ -510,7 +510,10 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
       this.isFinished = true;
     };
     if (this.journal === undefined) onClosed();
-    else this.setup.runner.start(this.journal.close(keeps && this.journal.hasState), onClosed);
+    else {
+      const { hasState, isNeeded } = this.journal;
+      this.setup.runner.start(this.journal.close((keeps || isNeeded) && hasState), onClosed);
+    }
   }
 
   /** Stops receiving. What happens to what is there depends on `code`; `continueStop` does it. */
