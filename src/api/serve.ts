@@ -413,8 +413,11 @@ interface Attempt {
   listen(listener: () => void): void;
 }
 
-/** Least time in which a living sender must answer, in milliseconds. */
-const SIGN_OF_LIFE_MS = 1_000;
+/**
+ * Least time in which a living sender must answer, in milliseconds: who repeats a command after a crash
+ * waits for it before the first new byte.
+ */
+const SIGN_OF_LIFE_MS = 400;
 
 /**
  * The same sender asks for the same job again: when the earlier attempt's sender does not answer a
