@@ -390,13 +390,20 @@ export class JournalDecoder {
   }
 }
 
-/** Reads a journal from an open file, page by page. A read error counts as the end of the valid part. */
-export function* readJournal(file: FileHandle, decoder: JournalDecoder): DiskSequence<JournalContents> {
+/**
+ * Reads a journal from an open file, page by page; or the error of a disk that did not give it all: what it
+ * did not give may be valid, and must not be cut off.
+ */
+export function* readJournal(
+  file: FileHandle,
+  decoder: JournalDecoder,
+): DiskSequence<JournalContents | { readonly errno: string }> {
   const page = new Uint8Array(PAGE_BYTES);
   let offset = 0;
   while (!decoder.hasStopped) {
     const read = yield* ask({ kind: "read", file, offset, target: page });
-    if (!read.ok || read.lengthBytes === 0) break;
+    if (!read.ok) return { errno: read.errno };
+    if (read.lengthBytes === 0) break;
     decoder.handleBytes(page.subarray(0, read.lengthBytes));
     offset += read.lengthBytes;
   }

@@ -55,6 +55,10 @@ function* openOrCreate(
   const existing = yield* ask({ kind: "open-staging", root, path });
   if (existing.ok) {
     const contents = yield* readJournal(existing.file, new JournalDecoder(hash, job));
+    if ("errno" in contents) {
+      yield* ask({ kind: "close-file", file: existing.file });
+      return contents;
+    }
     // What follows the valid part must not look like records once there are new ones before it.
     const cut = yield* ask({ kind: "truncate", file: existing.file, sizeBytes: contents.validBytes });
     if (cut.ok) {
