@@ -273,7 +273,13 @@ export class EntryPreparation {
     if (decision.type !== "take") {
       this.preparing--;
       if (decision.type === "refuse") this.setup.verdicts.refuse(entry, decision.code, decision.text);
-      else this.confirmUnchanged(entry, node);
+      else if (this.journal?.wasThere === true) {
+        // An earlier run that had no room to journal its intent may have left the second name.
+        runner.start(ask({ kind: "unlink", root, path: file.staging }), () => {
+          this.confirmUnchanged(entry, node);
+          this.setup.onProgress();
+        });
+      } else this.confirmUnchanged(entry, node);
       return;
     }
     file.directory = node;

@@ -24,6 +24,8 @@ export interface OpenedJob {
   readonly contents: JournalContents;
   /** Whether an earlier run left something that can be used. */
   readonly isResumed: boolean;
+  /** Whether an earlier run left a journal, whatever it says. */
+  readonly wasThere: boolean;
   /** Whether the file system takes names that differ only in case for one. */
   readonly ignoresCase: boolean;
 }
@@ -64,7 +66,7 @@ function* openOrCreate(
     if (cut.ok) {
       const isResumed = contents.files.size > 0 || contents.intents.size > 0;
       const usable = contents.validBytes > 0 ? contents : { ...emptyJournal(hash), damage: contents.damage };
-      return { file: existing.file, contents: usable, isResumed };
+      return { file: existing.file, contents: usable, isResumed, wasThere: true };
     }
     yield* ask({ kind: "close-file", file: existing.file });
     return { errno: cut.errno };
@@ -72,7 +74,7 @@ function* openOrCreate(
   if (existing.errno !== "ENOENT") return { errno: existing.errno };
   const created = yield* ask({ kind: "create-staging", root, path });
   if (!created.ok) return { errno: created.errno };
-  return { file: created.file, contents: emptyJournal(hash), isResumed: false };
+  return { file: created.file, contents: emptyJournal(hash), isResumed: false, wasThere: false };
 }
 
 /** The journal while the job runs. */
@@ -92,6 +94,8 @@ export class JobJournal {
   isBroken = false;
   /** Files about which it says something worth keeping. */
   private readonly known: Set<string>;
+  /** Whether an earlier run left a journal: its staging files may be there, too. */
+  readonly wasThere: boolean;
   /** Whether a later run needs the journal although this one had a result. */
   isNeeded = false;
 
@@ -102,6 +106,7 @@ export class JobJournal {
     this.job = job;
     this.file = opened.file;
     this.contents = opened.contents;
+    this.wasThere = opened.wasThere;
     this.at = opened.contents.validBytes;
     this.known = new Set([...opened.contents.files.keys(), ...opened.contents.intents.keys()]);
     this.encoder = new JournalEncoder(hash, opened.contents, job);
