@@ -29,16 +29,6 @@ async function portOf(server: Running): Promise<number> {
   return Number(String(address).split(":").at(-1));
 }
 
-/** The port of a server that speaks to people. */
-async function portFromText(server: Running): Promise<number> {
-  for (;;) {
-    const match = /listening on \S+:(\d+)\n/.exec(server.stderr());
-    if (match !== null) return Number(match[1]);
-    if (server.child.stderr === null) throw new Error("no standard error");
-    await once(server.child.stderr, "data");
-  }
-}
-
 const chunksServer = (...more: string[]): Running =>
   scene.start("server", ["classic", "chunks", "server", "0", "received", "--bind", LOCAL, "--json", ...more]);
 
@@ -88,7 +78,7 @@ test("a file that the server cannot save is told on both sides, and others still
     "--max-size",
     "6k",
   ]);
-  const port = await portFromText(server);
+  const port = Number((await server.said(/listening on \S+:(\d+)\n/))[1]);
   const send = (name: string): Promise<{ status: number | null }> =>
     scene.run("client", ["classic", "chunks", "client", `${LOCAL}:${port}`, "in", name, "--attempts", "1"]);
   expect((await send("taken")).status).toBe(6);
@@ -150,8 +140,12 @@ test("a chunks server that keeps its last acknowledgement to itself: exit status
   const client = await scene.run("client", arguments_);
   original.close();
   expect(client.status).toBe(12);
-  const result: unknown = JSON.parse(client.stdout.toString().trim().split("\n").at(-1) ?? "");
-  expect(result).toMatchObject({ event: "result", result: "probably-complete", exit: 12, errors: [] });
+  expect(client.events.at(-1)).toMatchObject({
+    event: "result",
+    result: "probably-complete",
+    exit: 12,
+    errors: [],
+  });
 });
 
 test("p2mp to two receivers that lose packets on purpose", async () => {

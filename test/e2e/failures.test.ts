@@ -13,13 +13,13 @@ import {
 } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { encodeVersions, readInvariantHeader } from "../../src/wire/header.ts";
-import { Scene, type Ended, type Running } from "./godwit.ts";
+import { Scene, type Ended, type Serving } from "./godwit.ts";
 
 /** Becoming somebody else and mounting a small disk need root; elsewhere these tests are reported as skipped. */
 const IS_ROOT = process.getuid?.() === 0;
 
 let scene: Scene;
-let server: Running | undefined;
+let server: Serving | undefined;
 let port = 0;
 const sockets: Socket[] = [];
 
@@ -35,13 +35,8 @@ afterEach(async () => {
 });
 
 async function serve(...more: string[]): Promise<void> {
-  server = scene.start("server", ["serve", "inbox", "--listen", "127.0.0.1:0", "--json", ...more]);
-  port = (await server.event("listening"))["port"] as number;
-}
-
-async function listening(): Promise<{ fingerprint: string }> {
-  if (server === undefined) throw new Error("no server was started");
-  return (await server.event("listening")) as unknown as { fingerprint: string };
+  server = await scene.serve("server", "inbox", more);
+  port = server.port;
 }
 
 const at = (path = ""): string => `127.0.0.1:${port}${path}`;
@@ -181,12 +176,7 @@ describe("the destination", () => {
     writeFileSync(scene.path("a"), "a");
     writeFileSync(scene.path("secret"), "s", { mode: 0o600 });
     chmodSync(scene.path("inbox"), 0o555);
-    const serving = scene.start(
-      "server",
-      ["serve", "inbox", "--listen", "127.0.0.1:0", "--open", "--json"],
-      nobody,
-    );
-    port = (await serving.event("listening"))["port"] as number;
+    port = (await scene.serve("server", "inbox", ["--open"], nobody)).port;
     const refused = await scene.run("client", ["send", "a", "--to", at(), "--accept-new"], nobody);
     expect([refused.status, refused.stderr.includes("inbox") || refused.stderr.includes("a")]).toEqual([
       4,
@@ -227,7 +217,7 @@ describe("trust", () => {
     await serve("--open");
     writeFileSync(scene.path("a"), "a");
     const unknown = await send("a", "--to", at());
-    const { fingerprint } = await listening();
+    const fingerprint = String(server?.fingerprint);
     expect(said(unknown, fingerprint)).toEqual([7, fingerprint]);
     const wrong = await send("a", "--to", at(), "--pin", "ABCD-EFGH-IJKL-MNOP-QRST-UVWX-YZ23-4567");
     expect([wrong.status, wrong.stderr.includes(fingerprint)]).toEqual([7, true]);
@@ -239,11 +229,10 @@ describe("trust", () => {
     await serve("--open");
     writeFileSync(scene.path("a"), "a");
     expect((await send("a", "--to", at(), "--accept-new")).status).toBe(0);
-    const { fingerprint: before } = await listening();
+    const before = String(server?.fingerprint);
     server?.child.kill("SIGKILL");
     await server?.ended;
-    server = scene.start("impostor", ["serve", "inbox", "--listen", at(), "--open", "--json"]);
-    const { fingerprint: after } = (await server.event("listening")) as unknown as { fingerprint: string };
+    const { fingerprint: after } = await scene.serve("impostor", "inbox", ["--listen", at(), "--open"]);
     const ended = await send("a", "--to", at(), "--accept-new", "--overwrite");
     expect([ended.status, ended.stderr.includes(before), ended.stderr.includes(after)]).toEqual([
       7,

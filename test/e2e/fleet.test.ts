@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { Scene, type JsonEvent, type Running } from "./godwit.ts";
+import { Scene, type Serving } from "./godwit.ts";
 
 let scene: Scene;
 
@@ -12,39 +12,10 @@ beforeEach(() => {
 
 afterEach(() => scene.close());
 
-interface Receiver {
-  readonly running: Running;
-  readonly port: number;
-}
-
-async function serve(who: string, port = 0, ...more: string[]): Promise<Receiver> {
-  const inbox = scene.path(who);
-  mkdirSync(inbox, { recursive: true });
-  const running = scene.start(who, ["serve", inbox, "--listen", `127.0.0.1:${port}`, "--json", ...more]);
-  return { running, port: (await running.event("listening"))["port"] as number };
-}
-
-function lines(stdout: Buffer): JsonEvent[] {
-  return stdout
-    .toString("utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as JsonEvent);
-}
-
-/** Resolves with the first event that fits, looking at standard output as it grows. */
-function eventWhere(running: Running, fits: (event: JsonEvent) => boolean): Promise<JsonEvent> {
-  return new Promise((resolve, reject) => {
-    let text = "";
-    running.child.stdout?.on("data", (bytes: Buffer) => {
-      text += bytes.toString("utf8");
-      const complete = text.split("\n");
-      text = complete.pop() ?? "";
-      const found = complete.map((line) => JSON.parse(line) as JsonEvent).find((event) => fits(event));
-      if (found !== undefined) resolve(found);
-    });
-    void running.ended.then(({ stderr }) => reject(new Error(`ended before the event: ${stderr}`)));
-  });
+/** A receiver whose inbox has its name. */
+function serve(who: string, ...more: string[]): Promise<Serving> {
+  mkdirSync(scene.path(who), { recursive: true });
+  return scene.serve(who, who, more);
 }
 
 test(
@@ -54,30 +25,28 @@ test(
     const film = randomBytes(8_000_000);
     writeFileSync(scene.path("film"), film);
     const names = ["r0", "r1", "r2", "r3", "r4", "killed"];
-    const receivers = await Promise.all(names.map((name) => serve(name, 0, "--open")));
+    const receivers = await Promise.all(names.map((name) => serve(name, "--open")));
     const closed = await serve("closed");
     const killed = receivers[5];
     // A port of the machine's own that nobody listens on: that of a receiver that has ended.
     const dead = await serve("dead");
-    dead.running.child.kill("SIGKILL");
-    await dead.running.ended;
-    const targets = [...receivers, closed, dead].map(({ port }) => `127.0.0.1:${port}`);
+    dead.child.kill("SIGKILL");
+    await dead.ended;
+    const targets = [...receivers, closed, dead].map(({ at }) => at);
     writeFileSync(scene.path("fleet.txt"), `# the fleet\n${targets.slice(2).join("\n")}\n\n`);
 
     const to = ["--to", targets[0], "--to", targets[1], "--to", "@fleet.txt"];
     const rules = ["--rate", "80mbit", "--patience", "3s", "--retry", "1"];
     const sending = scene.start("sender", ["send", "film", ...to, ...rules, "--accept-new", "--json"]);
-    await eventWhere(
-      sending,
-      (event) =>
-        event.event === "progress" && event["receiver"] === 5 && (event["verifiedBytes"] as number) > 5e6,
+    await sending.event(
+      "progress",
+      ({ receiver, verifiedBytes }) => receiver === 5 && Number(verifiedBytes) > 5e6,
     );
-    killed.running.child.kill("SIGKILL");
-    await killed.running.ended;
-    await serve("killed", killed.port, "--open");
+    killed.child.kill("SIGKILL");
+    await killed.ended;
+    await serve("killed", "--open", "--listen", killed.at);
 
-    const { status, stdout } = await sending.ended;
-    const events = lines(stdout);
+    const { status, events } = await sending.ended;
     const result = events.at(-1);
     const peers = result?.["peers"] as {
       target: string;
@@ -112,8 +81,8 @@ test("all complete: status 0, a table, and a receipt of each", { timeout: 40_000
   mkdirSync(scene.path("tree/sub"), { recursive: true });
   writeFileSync(scene.path("tree/a"), "a");
   writeFileSync(scene.path("tree/sub/b"), randomBytes(600_000));
-  const receivers = await Promise.all(["r0", "r1", "r2"].map((name) => serve(name, 0, "--open")));
-  const to = receivers.flatMap(({ port }) => ["--to", `127.0.0.1:${port}/into`]);
+  const receivers = await Promise.all(["r0", "r1", "r2"].map((name) => serve(name, "--open")));
+  const to = receivers.flatMap(({ at }) => ["--to", `${at}/into`]);
   const sent = await scene.run("sender", ["send", "tree", ...to, "--accept-new", "--receipt", "receipts"]);
   expect(sent.status).toBe(0);
   expect(sent.stderr).toContain("3 of 3 receivers complete (3 verified)");
@@ -133,8 +102,8 @@ test("all complete: status 0, a table, and a receipt of each", { timeout: 40_000
 
 test("a usage error of one target sends nothing to anybody", async () => {
   writeFileSync(scene.path("film"), "film");
-  const { port } = await serve("r0", 0, "--open");
-  const to = ["--to", `127.0.0.1:${port}`, "--to", "host:0"];
+  const { at } = await serve("r0", "--open");
+  const to = ["--to", at, "--to", "host:0"];
   const sent = await scene.run("sender", ["send", "film", ...to, "--accept-new"]);
   expect(sent.status).toBe(2);
   const missing = await scene.run("sender", ["send", "film", "--to", "@missing.txt", "--accept-new"]);
@@ -145,8 +114,8 @@ test("a usage error of one target sends nothing to anybody", async () => {
 test("a signal ends all lanes; the same command resumes them", { timeout: 40_000 }, async () => {
   const film = randomBytes(6_000_000);
   writeFileSync(scene.path("film"), film);
-  const receivers = await Promise.all(["r0", "r1"].map((name) => serve(name, 0, "--open")));
-  const to = receivers.flatMap(({ port }) => ["--to", `127.0.0.1:${port}`]);
+  const receivers = await Promise.all(["r0", "r1"].map((name) => serve(name, "--open")));
+  const to = receivers.flatMap(({ at }) => ["--to", at]);
   const sending = scene.start("sender", [
     "send",
     "film",
@@ -156,15 +125,12 @@ test("a signal ends all lanes; the same command resumes them", { timeout: 40_000
     "--accept-new",
     "--json",
   ]);
-  await eventWhere(
-    sending,
-    (event) => event.event === "progress" && (event["verifiedBytes"] as number) > 2e6,
-  );
+  await sending.event("progress", ({ verifiedBytes }) => Number(verifiedBytes) > 2e6);
   sending.child.kill("SIGINT");
   const ended = await sending.ended;
   expect(ended.status).toBe(130);
   const again = await scene.run("sender", ["send", "film", ...to, "--json"]);
-  const peers = lines(again.stdout).at(-1)?.["peers"] as { result: string; text?: string }[];
+  const peers = again.events.at(-1)?.["peers"] as { result: string; text?: string }[];
   expect(peers.map((peer) => [peer.result, peer.text])).toEqual([
     ["resumed", undefined],
     ["resumed", undefined],

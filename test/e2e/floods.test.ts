@@ -9,10 +9,10 @@ import { temporaryIdentity } from "../../src/node/stores/identity.ts";
 import { HandshakeInitiator } from "../../src/transport/handshake/initiator.ts";
 import { DEFAULT_TRANSPORT_PARAMETERS } from "../../src/wire/transport-parameters.ts";
 import { dialHostile, type HostilePeer } from "../support/hostile-peer.ts";
-import { Scene, type Running } from "./godwit.ts";
+import { Scene, type Serving } from "./godwit.ts";
 
 let scene: Scene;
-let server: Running;
+let server: Serving;
 let port = 0;
 const sockets: Socket[] = [];
 const peers: HostilePeer[] = [];
@@ -20,8 +20,8 @@ const peers: HostilePeer[] = [];
 beforeEach(async () => {
   scene = new Scene();
   mkdirSync(scene.path("inbox"));
-  server = scene.start("server", ["serve", "inbox", "--listen", "127.0.0.1:0", "--open", "--json"]);
-  port = (await server.event("listening"))["port"] as number;
+  server = await scene.serve("server", "inbox", ["--open"]);
+  port = server.port;
 });
 
 afterEach(async () => {

@@ -13,10 +13,15 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null;
   readonly stdout: Buffer;
   readonly stderr: string;
+  /** The lines of `--json`; none without it. */
+  readonly events: readonly JsonEvent[];
 }
 
 /** A JSON line of a command. */
 export type JsonEvent = Record<string, unknown> & { readonly event: string };
+
+/** Whether an event is the one that is waited for. */
+type Fits = (event: JsonEvent) => boolean;
 
 /** A command that is running. */
 export interface Running {
@@ -24,8 +29,18 @@ export interface Running {
   readonly ended: Promise<Ended>;
   /** Standard error so far. */
   stderr(): string;
-  /** The first JSON line on standard output, past or future, with this event name. */
-  event(name: string): Promise<JsonEvent>;
+  /** The first JSON line, past or future, with this event name that fits; rejects when the command ends first. */
+  event(name: string, fits?: Fits): Promise<JsonEvent>;
+  /** What of standard error, past or future, matches first; rejects when the command ends first. */
+  said(pattern: RegExp): Promise<RegExpExecArray>;
+}
+
+/** A `godwit serve` that listens. */
+export interface Serving extends Running {
+  readonly port: number;
+  /** Its address, as `--to` takes it. */
+  readonly at: string;
+  readonly fingerprint: string;
 }
 
 /** A directory of its own with one home per machine that a test plays. */
@@ -62,44 +77,75 @@ export class Scene {
     const out: Buffer[] = [];
     let stderr = "";
     let lines = "";
+    let end: Ended | undefined;
     const events: JsonEvent[] = [];
-    const waiting: { name: string; resolve: (event: JsonEvent) => void; reject: (error: Error) => void }[] =
-      [];
+    const waiting = new Set<() => void>();
+    const wake = (): void => {
+      for (const look of waiting) look();
+    };
     child.stdout?.on("data", (bytes: Buffer) => {
       out.push(bytes);
       if (!args.includes("--json")) return;
       lines += bytes.toString("utf8");
-      for (let end = lines.indexOf("\n"); end >= 0; end = lines.indexOf("\n")) {
-        const event = JSON.parse(lines.slice(0, end)) as JsonEvent;
-        lines = lines.slice(end + 1);
-        events.push(event);
-        for (const wait of waiting.filter(({ name }) => name === event.event)) wait.resolve(event);
+      for (let at = lines.indexOf("\n"); at >= 0; at = lines.indexOf("\n")) {
+        events.push(JSON.parse(lines.slice(0, at)) as JsonEvent);
+        lines = lines.slice(at + 1);
       }
+      wake();
     });
     child.stderr?.on("data", (bytes: Buffer) => {
       stderr += bytes.toString("utf8");
+      wake();
     });
     const limit = setTimeout(() => child.kill("SIGKILL"), options.limitMs ?? 50_000);
     const ended = new Promise<Ended>((done) => {
       child.on("close", (status, signal) => {
         clearTimeout(limit);
         this.running.delete(child);
-        const last = `ended with ${String(status ?? signal)}: ${stderr}`;
-        for (const { name, reject } of waiting)
-          reject(new Error(`no ${name} event, godwit ${args[0]} ${last}`));
-        done({ status, signal, stdout: Buffer.concat(out), stderr });
+        end = { status, signal, stdout: Buffer.concat(out), stderr, events };
+        wake();
+        done(end);
       });
     });
+    /** What `look` finds in the output, as soon as it is there. */
+    const find = <T>(wanted: string, look: () => T | undefined): Promise<T> =>
+      new Promise((done, fail) => {
+        const step = (): void => {
+          const found = look();
+          if (found === undefined && end === undefined) return;
+          waiting.delete(step);
+          const how = `${end?.status ?? end?.signal}: ${stderr}`;
+          if (found === undefined) fail(new Error(`no ${wanted}, godwit ${args[0]} ended with ${how}`));
+          else done(found);
+        };
+        waiting.add(step);
+        step();
+      });
     return {
       child,
       ended,
       stderr: () => stderr,
-      event: (name) => {
-        const past = events.find((event) => event.event === name);
-        if (past !== undefined) return Promise.resolve(past);
-        if (child.exitCode !== null) return Promise.reject(new Error(`no ${name} event: ${stderr}`));
-        return new Promise((done, reject) => waiting.push({ name, resolve: done, reject }));
-      },
+      event: (name, fits = () => true) =>
+        find(`${name} event`, () => events.find((event) => event.event === name && fits(event))),
+      said: (pattern) => find(String(pattern), () => pattern.exec(stderr) ?? undefined),
+    };
+  }
+
+  /** Starts `godwit serve DIRECTORY --json` on a free port as machine `who`, and resolves when it listens. */
+  async serve(
+    who: string,
+    directory: string,
+    more: readonly string[] = [],
+    options: StartOptions = {},
+  ): Promise<Serving> {
+    const args = ["serve", directory, "--listen", "127.0.0.1:0", "--json", ...more];
+    const running = this.start(who, args, options);
+    const { port, fingerprint } = await running.event("listening");
+    return {
+      ...running,
+      port: Number(port),
+      at: `127.0.0.1:${String(port)}`,
+      fingerprint: String(fingerprint),
     };
   }
 

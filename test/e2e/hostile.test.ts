@@ -54,8 +54,7 @@ async function serve(): Promise<void> {
   server = scene.start("server", ["serve", "inbox", "--listen", "127.0.0.1:0", "--open"], {
     limitMs: 110_000,
   });
-  while (!server.stderr().includes("fingerprint")) await new Promise((resolve) => setTimeout(resolve, 20));
-  port = Number(/UDP port (\d+)/.exec(server.stderr())?.[1]);
+  port = Number((await server.said(/UDP port (\d+)\D/))[1]);
 }
 
 const at = (): string => `127.0.0.1:${port}`;
@@ -399,7 +398,7 @@ describe("what a hostile server can do to a client", () => {
     session.say({ type: "entries-end", entries: 0, totalBytes: 0 });
     host.wake();
     await session.hear(({ type }) => type === "result");
-    while (!server.stderr().includes("owned")) await new Promise((resolve) => setTimeout(resolve, 20));
+    await server.said(/owned/);
     expect(RAW.test(server.stderr())).toBe(false);
   });
 });

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { MAIN, Scene, type JsonEvent, type Running } from "./godwit.ts";
+import { MAIN, Scene, type Running } from "./godwit.ts";
 
 let scene: Scene;
 
@@ -21,15 +21,9 @@ interface Served {
 }
 
 async function serve(...args: string[]): Promise<Served> {
-  const all = ["serve", "served", "--listen", "127.0.0.1:0", "--json", "--code-file", "shown", ...args];
-  const server = scene.start("server", all);
-  const listening = await server.event("listening");
-  return {
-    server,
-    where: `127.0.0.1:${String(listening["port"])}`,
-    code: existsSync(scene.path("shown")) ? readFileSync(scene.path("shown"), "utf8").trim() : "",
-    fingerprint: String(listening["fingerprint"]),
-  };
+  const server = await scene.serve("server", "served", ["--code-file", "shown", ...args]);
+  const code = existsSync(scene.path("shown")) ? readFileSync(scene.path("shown"), "utf8").trim() : "";
+  return { server, where: server.at, code, fingerprint: server.fingerprint };
 }
 
 const send = (where: string, ...args: string[]): string[] => ["send", "letter.txt", "--to", where, ...args];
@@ -39,14 +33,6 @@ const received = (name = "letter.txt"): string => readFileSync(scene.path("serve
 /** A code of the list that is not `code`. */
 const wrong = (code: string): string =>
   code === "acid-acorn-acre-acts" ? "acid-acid-acid-acid" : "acid-acorn-acre-acts";
-
-function peersOf(stdout: Buffer): JsonEvent[] {
-  return stdout
-    .toString("utf8")
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as JsonEvent);
-}
 
 describe("a pairing code", () => {
   test("lets a stranger in once; after it both sides know each other and no code is needed", async () => {
@@ -60,9 +46,9 @@ describe("a pairing code", () => {
     // A secret is in no line that a script may log.
     expect(JSON.stringify(await server.event("listening"))).not.toContain(code);
 
-    const known = peersOf((await scene.run("client", ["peers", "--json"])).stdout);
+    const known = (await scene.run("client", ["peers", "--json"])).events;
     expect(known).toMatchObject([{ fingerprint, addresses: [where], mayRead: false, mayWrite: false }]);
-    const authorised = peersOf((await scene.run("server", ["peers", "--json"])).stdout);
+    const authorised = (await scene.run("server", ["peers", "--json"])).events;
     expect(authorised).toMatchObject([{ fingerprint: paired["fingerprint"], mayRead: true, mayWrite: true }]);
 
     const second = await scene.run("client", send(where, "--overwrite"));
@@ -158,7 +144,7 @@ describe("a pairing code", () => {
       environment: { GODWIT_CODE: code },
     });
     expect(ended.status).toBe(0);
-    const [peer] = peersOf((await scene.run("server", ["peers", "--json"])).stdout);
+    const [peer] = (await scene.run("server", ["peers", "--json"])).events;
     expect(peer).toMatchObject({ mayRead: true, mayWrite: false });
   });
 
@@ -249,10 +235,13 @@ describe("who it is", () => {
     ).toBe(0);
     first.server.child.kill("SIGINT");
     await first.server.ended;
-    const args = ["serve", "served", "--listen", first.where, "--json", "--code-file", "shown"];
-    const impostor = scene.start("impostor", args);
-    const listening = await impostor.event("listening");
-    const other = String(listening["fingerprint"]);
+    const impostor = await scene.serve("impostor", "served", [
+      "--listen",
+      first.where,
+      "--code-file",
+      "shown",
+    ]);
+    const other = impostor.fingerprint;
     for (const flags of [[], ["--accept-new"]]) {
       const ended = await scene.run("client", send(first.where, "--overwrite", ...flags), {
         environment: { GODWIT_CODE: readFileSync(scene.path("shown"), "utf8").trim() },

@@ -130,27 +130,9 @@ function readLog(path: string): { head: Fields; events: { time: number; name: st
 
 async function transfer(serverLogs: string, clientLogs: string, bytes: number): Promise<void> {
   writeFileSync(scene.path("file.bin"), randomBytes(bytes));
-  const server = scene.start("server", [
-    "serve",
-    scene.path("inbox"),
-    "--listen",
-    "127.0.0.1:0",
-    "--open",
-    "--once",
-    "--json",
-    "--qlog",
-    serverLogs,
-  ]);
-  const { port } = await server.event("listening");
-  const client = await scene.run("client", [
-    "send",
-    scene.path("file.bin"),
-    "--to",
-    `127.0.0.1:${String(port)}`,
-    "--accept-new",
-    "--qlog",
-    clientLogs,
-  ]);
+  const server = await scene.serve("server", "inbox", ["--open", "--once", "--qlog", serverLogs]);
+  const args = ["send", "file.bin", "--to", server.at, "--accept-new", "--qlog", clientLogs];
+  const client = await scene.run("client", args);
   expect(client.stderr + String(client.status)).toMatch(/0$/);
   const ended = await server.ended;
   expect(ended.status).toBe(0);
@@ -198,30 +180,13 @@ describe("--qlog", () => {
 
   test("a log that cannot be written is told once and disturbs nothing", async () => {
     writeFileSync(scene.path("file.bin"), randomBytes(400_000));
-    const server = scene.start("server", [
-      "serve",
-      scene.path("inbox"),
-      "--listen",
-      "127.0.0.1:0",
-      "--open",
-      "--once",
-      "--json",
-      "--qlog",
-      scene.path("logs"),
-    ]);
-    const { port } = await server.event("listening");
+    const server = await scene.serve("server", "inbox", ["--open", "--once", "--qlog", scene.path("logs")]);
     rmSync(scene.path("logs"), { recursive: true });
-    const client = await scene.run("client", [
-      "send",
-      scene.path("file.bin"),
-      "--to",
-      `127.0.0.1:${String(port)}`,
-      "--accept-new",
-    ]);
+    const client = await scene.run("client", ["send", "file.bin", "--to", server.at, "--accept-new"]);
     expect(client.status).toBe(0);
-    const { status, stdout } = await server.ended;
+    const { status, events } = await server.ended;
     expect(status).toBe(0);
-    expect(stdout.toString().match(/"event":"log-stopped"/g)).toHaveLength(1);
+    expect(events.filter(({ event }) => event === "log-stopped")).toHaveLength(1);
     expect(readFileSync(scene.path("inbox", "file.bin")).length).toBe(400_000);
   });
 

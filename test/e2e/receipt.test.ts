@@ -2,10 +2,10 @@
 import { appendFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Receipt } from "../../src/api/receipt.ts";
-import { Scene, type Running } from "./godwit.ts";
+import { Scene, type Serving } from "./godwit.ts";
 
 let scene: Scene;
-let server: Running;
+let server: Serving;
 let where: string;
 let fingerprint: string;
 
@@ -17,10 +17,8 @@ beforeEach(async () => {
   writeFileSync(scene.path("tree", "large.bin"), Buffer.alloc(700_000, "0123456789abcdef"));
   writeFileSync(scene.path("tree", "nothing"), "");
   symlinkSync("small.txt", scene.path("tree", "link"));
-  server = scene.start("server", ["serve", "served", "--listen", "127.0.0.1:0", "--open", "--json"]);
-  const listening = await server.event("listening");
-  where = `127.0.0.1:${String(listening["port"])}`;
-  fingerprint = String(listening["fingerprint"]);
+  server = await scene.serve("server", "served", ["--open"]);
+  ({ at: where, fingerprint } = server);
 });
 afterEach(() => scene.close());
 
@@ -47,9 +45,8 @@ describe("a receipt", () => {
     const before = Date.now();
     const sent = await scene.run("client", send("--json"));
     expect(sent.status).toBe(0);
-    const result = JSON.parse(sent.stdout.toString().trim().split("\n").at(-1) ?? "") as { root: string };
     const stored = receipt();
-    expect(result.root).toBe(stored.root);
+    expect(sent.events.at(-1)?.["root"]).toBe(stored.root);
     expect((await server.event("transfer-ended"))["root"]).toBe(stored.root);
     expect(stored.receiver.fingerprint).toBe(fingerprint);
     const id = (await scene.run("client", ["id"])).stdout.toString().trim();

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { Scene, type JsonEvent, type Running, type StartOptions } from "./godwit.ts";
+import { Scene, type Running, type Serving, type StartOptions } from "./godwit.ts";
 
 const LYING = ["--import", resolve(import.meta.dirname, "../support/lying-helper.mjs")];
 
@@ -17,42 +17,24 @@ beforeEach(async () => {
 
 afterEach(() => scene.close());
 
-interface Receiver {
-  readonly running: Running;
-  readonly fingerprint: string;
-  readonly target: string;
-}
-
 /** A receiver that knows the sender and nobody else. */
 async function serve(
   who: string,
   more: readonly string[] = [],
   options: StartOptions = {},
-): Promise<Receiver> {
-  const inbox = scene.path(who);
-  mkdirSync(inbox, { recursive: true });
+): Promise<Serving> {
+  mkdirSync(scene.path(who), { recursive: true });
   await scene.run(who, ["peers", "trust", sender]);
-  const args = ["serve", inbox, "--listen", "127.0.0.1:0", "--no-code", "--json", ...more];
-  const running = scene.start(who, args, options);
-  const { port, fingerprint } = await running.event("listening");
-  return { running, fingerprint: String(fingerprint), target: `127.0.0.1:${String(port)}` };
+  return scene.serve(who, who, ["--no-code", ...more], options);
 }
 
 function knownPeers(who: string): string {
   return readFileSync(scene.path(`home-${who}`, "known_peers.json"), "utf8");
 }
 
-function lines(stdout: Buffer): JsonEvent[] {
-  return stdout
-    .toString("utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as JsonEvent);
-}
-
 /** Sends `film` to all with `--relay`, slowly enough that receivers have time to help. */
-function send(receivers: readonly Receiver[], ...more: string[]): Running {
-  const to = receivers.flatMap(({ target }) => ["--to", target]);
+function send(receivers: readonly Serving[], ...more: string[]): Running {
+  const to = receivers.flatMap(({ at }) => ["--to", at]);
   return scene.start("sender", [
     "send",
     "film",
@@ -64,20 +46,6 @@ function send(receivers: readonly Receiver[], ...more: string[]): Running {
     "24mbit",
     ...more,
   ]);
-}
-
-/** Resolves when `running` told an event that fits, looking at standard output as it grows. */
-function told(running: Running, fits: (event: JsonEvent) => boolean): Promise<void> {
-  return new Promise((done, fail) => {
-    let text = "";
-    running.child.stdout?.on("data", (bytes: Buffer) => {
-      text += bytes.toString("utf8");
-      const complete = text.split("\n");
-      text = complete.pop() ?? "";
-      if (complete.some((line) => fits(JSON.parse(line) as JsonEvent))) done();
-    });
-    void running.ended.then(({ stderr }) => fail(new Error(`ended before the event: ${stderr}`)));
-  });
 }
 
 interface PeerLine {
@@ -96,8 +64,8 @@ test(
       names.map((name) => serve(name, name === "alone" ? ["--no-relay", "--once"] : ["--once"])),
     );
     const before = names.map((name) => knownPeers(name));
-    const { status, stdout } = await send(receivers).ended;
-    const result = lines(stdout).at(-1);
+    const { status, events } = await send(receivers).ended;
+    const result = events.at(-1);
     const peers = result?.["peers"] as PeerLine[];
     expect(status).toBe(0);
     expect(peers.map((peer) => peer.result)).toEqual(names.map(() => "verified"));
@@ -113,9 +81,9 @@ test(
     expect(relay.relayedBytes).toBeGreaterThan(6_000_000);
     expect(relay.relayedBytes + relay.sentAgainBytes).toBeGreaterThanOrEqual(12_000_000);
     // Each ends by itself, after it has served the others, with the status of its transfer.
-    const ends = await Promise.all(receivers.map(({ running }) => running.ended));
+    const ends = await Promise.all(receivers.map(({ ended }) => ended));
     expect(ends.map((end) => end.status)).toEqual([0, 0, 0, 0]);
-    expect(ends.map((end) => lines(end.stdout).some(({ event }) => event === "peer-refused"))).toEqual(
+    expect(ends.map((end) => end.events.some(({ event }) => event === "peer-refused"))).toEqual(
       names.map(() => false),
     );
     for (const name of names) expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
@@ -136,14 +104,12 @@ test(
       serve("killed"),
     ]);
     const sending = send([first, second, liar, killed], "--patience", "3s", "--retry", "0");
-    await told(
-      sending,
-      (event) =>
-        event.event === "progress" && event["receiver"] === 3 && (event["verifiedBytes"] as number) > 2e6,
+    await sending.event(
+      "progress",
+      ({ receiver, verifiedBytes }) => receiver === 3 && Number(verifiedBytes) > 2e6,
     );
-    killed.running.child.kill("SIGKILL");
-    const { status, stdout } = await sending.ended;
-    const events = lines(stdout);
+    killed.child.kill("SIGKILL");
+    const { status, events } = await sending.ended;
     const peers = events.at(-1)?.["peers"] as PeerLine[];
     expect([status, ...peers.map(({ result }) => result)]).toEqual([
       3,
@@ -165,7 +131,7 @@ test(
 test("a receiver that was not announced is not let in, and holes and relay exclude each other", async () => {
   writeFileSync(scene.path("film"), "film");
   const receiver = await serve("r0");
-  const stranger = await scene.run("stranger", ["send", "film", "--to", receiver.target, "--accept-new"]);
+  const stranger = await scene.run("stranger", ["send", "film", "--to", receiver.at, "--accept-new"]);
   expect(stranger.status).toBe(7);
   const { status, stderr } = await send([receiver], "--sparse").ended;
   expect([status, stderr.includes("leave out either sparse or relay")]).toEqual([2, true]);

@@ -40,11 +40,8 @@ test.runIf(existsSync("/dev/full"))(
       stderr: "godwit: cannot write to standard output: disk full\n",
     });
     writeFileSync(scene.path("file"), Buffer.alloc(3_000_000, 1));
-    const server = scene.start("server", ["serve", ".", "--listen", "127.0.0.1:0", "--open", "--json"]);
-    const { port } = await server.event("listening");
-    const got = await shell(
-      `godwit get 127.0.0.1:${String(port)}/file --accept-new --quiet --into - > /dev/full`,
-    );
+    const { at } = await scene.serve("server", ".", ["--open"]);
+    const got = await shell(`godwit get ${at}/file --accept-new --quiet --into - > /dev/full`);
     expect(got).toEqual({ status: 5, stderr: "godwit: the stream to write to failed: disk full\n" });
   },
 );

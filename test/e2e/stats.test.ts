@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { Scene } from "./godwit.ts";
+import { Scene, type Ended } from "./godwit.ts";
 
 let scene: Scene;
 
@@ -14,38 +14,25 @@ beforeEach(() => {
 
 afterEach(() => scene.close());
 
-/** One transfer with more options of the sender; what it and the server said. */
-async function send(
-  ...more: readonly string[]
-): Promise<{ stdout: string; stderr: string; serverOutput: string }> {
-  const server = scene.start("server", [
-    "serve",
-    scene.path("inbox"),
-    "--listen",
-    "127.0.0.1:0",
-    "--open",
-    "--once",
-    "--json",
-  ]);
-  const { port } = await server.event("listening");
-  const to = `127.0.0.1:${String(port)}`;
-  const ended = await scene.run("client", ["send", "file.bin", "--to", to, "--accept-new", ...more]);
-  expect(ended.status).toBe(0);
-  const { stdout } = await server.ended;
-  return { stdout: ended.stdout.toString(), stderr: ended.stderr, serverOutput: stdout.toString() };
+/** One transfer with more options of the sender: how it and the server ended. */
+async function send(...more: readonly string[]): Promise<{ client: Ended; server: Ended }> {
+  const server = await scene.serve("server", "inbox", ["--open", "--once"]);
+  const client = await scene.run("client", ["send", "file.bin", "--to", server.at, "--accept-new", ...more]);
+  expect(client.status).toBe(0);
+  return { client, server: await server.ended };
 }
 
 test("--stats names what held the rate, without endless fractions", async () => {
-  const { stdout, stderr } = await send("--stats");
-  const said = stdout + stderr;
+  const { client } = await send("--stats");
+  const said = client.stdout.toString() + client.stderr;
   expect(said).toMatch(/held by {5}\S/);
   expect(said).toMatch(/round trip {2}\d+\.\d+ ms at least/);
   expect(said).not.toMatch(/\d\.\d{4}/);
 });
 
 test("the JSON result holds the path with its curve, in whole numbers", async () => {
-  const { stdout } = await send("--json");
-  const { path } = JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "") as { path: Record<string, unknown> };
+  const { client } = await send("--json");
+  const path = client.events.at(-1)?.["path"] as Record<string, unknown>;
   expect(path["packetsSent"]).toBeGreaterThan(0);
   expect(Number.isInteger(path["pacingRateBytesPerSecond"])).toBe(true);
   expect(path["busyFraction"]).toBeGreaterThan(0);
@@ -55,13 +42,9 @@ test("the JSON result holds the path with its curve, in whole numbers", async ()
 });
 
 test("serve tells the path of each transfer, too, and what it can of the limit", async () => {
-  const { serverOutput } = await send("--rate", "20mbit");
-  const ended = serverOutput
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const { server } = await send("--rate", "20mbit");
   for (const name of ["transfer-ended", "result"]) {
-    const path = ended.find(({ event }) => event === name)?.["path"] as Record<string, unknown>;
+    const path = server.events.find(({ event }) => event === name)?.["path"] as Record<string, unknown>;
     expect(path["limit"]).toBe("other side");
     expect((path["history"] as unknown[]).length).toBeGreaterThan(0);
     expect(path["busyFraction"]).toBeGreaterThan(0);
@@ -69,10 +52,8 @@ test("serve tells the path of each transfer, too, and what it can of the limit",
 });
 
 test("send to many tells the path to each receiver", async () => {
-  const { stdout } = await send("--json", "--quorum", "1");
-  const { peers } = JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "") as {
-    peers: { path: Record<string, unknown> }[];
-  };
+  const { client } = await send("--json", "--quorum", "1");
+  const peers = client.events.at(-1)?.["peers"] as { path: Record<string, unknown> }[];
   expect(peers).toHaveLength(1);
   expect((peers[0].path["history"] as unknown[]).length).toBeGreaterThan(0);
   expect(peers[0].path["busyFraction"]).toBeGreaterThan(0);

@@ -13,39 +13,25 @@ import {
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Scene, type JsonEvent, type Running } from "./godwit.ts";
+import { Scene, type Serving } from "./godwit.ts";
 
 const HAS_IPV6 = Object.values(networkInterfaces()).some((list) =>
   list?.some(({ address }) => address === "::1"),
 );
 
 let scene: Scene;
-let server: Running;
-let port: number;
+let server: Serving;
 
 beforeEach(async () => {
   scene = new Scene();
   mkdirSync(scene.path("inbox"));
-  server = scene.start("server", [
-    "serve",
-    scene.path("inbox"),
-    "--listen",
-    "127.0.0.1:0",
-    "--open",
-    "--json",
-  ]);
-  port = (await server.event("listening"))["port"] as number;
+  server = await scene.serve("server", "inbox", ["--open"]);
 });
 
 afterEach(() => scene.close());
 
-const at = (path = ""): string => `127.0.0.1:${port}${path}`;
+const at = (path = ""): string => `${server.at}${path}`;
 const sha256 = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");
-
-function result(stdout: Buffer): JsonEvent {
-  const lines = stdout.toString("utf8").trimEnd().split("\n");
-  return JSON.parse(lines.at(-1) ?? "") as JsonEvent;
-}
 
 /** Names, kinds and contents below a directory. */
 function tree(directory: string, prefix = ""): string[] {
@@ -79,7 +65,7 @@ describe("trees", () => {
     expect(tree(scene.path("inbox/tree"))).toEqual(tree(root));
     expect(readdirSync(scene.path("inbox"))).toEqual(["tree"]);
     expect(statSync(scene.path("inbox/tree/one")).mtimeMs).toBe(1_000_000_000_000);
-    expect(result(sent.stdout)).toMatchObject({
+    expect(sent.events.at(-1)).toMatchObject({
       event: "result",
       result: "complete",
       exit: 0,
@@ -120,7 +106,7 @@ describe("trees", () => {
     writeFileSync(scene.path("inbox/a"), "old");
     const refused = await scene.run("client", ["send", "a", "--to", at(), "--accept-new", "--json"]);
     expect(refused.status).toBe(9);
-    expect(result(refused.stdout)).toMatchObject({ errors: [{ path: "a", code: "EXISTS" }] });
+    expect(refused.events.at(-1)).toMatchObject({ errors: [{ path: "a", code: "EXISTS" }] });
     expect(readFileSync(scene.path("inbox/a"), "utf8")).toBe("old");
     const replaced = await scene.run("client", ["send", "a", "--to", at(), "--overwrite"]);
     expect(replaced.status).toBe(0);
@@ -156,17 +142,14 @@ describe("the rest of the main job", () => {
     writeFileSync(scene.path("inbox/sub/file"), "12345");
     const listed = await scene.run("client", ["ls", at("/sub"), "--accept-new", "--json"]);
     expect(listed.status).toBe(0);
-    const lines = listed.stdout.toString("utf8").trimEnd().split("\n");
-    const entries = lines
-      .map((line) => JSON.parse(line) as JsonEvent)
-      .filter(({ event }) => event === "entry");
+    const entries = listed.events.filter(({ event }) => event === "entry");
     expect(entries).toContainEqual(expect.objectContaining({ kind: "file", sizeBytes: 5 }));
   });
 
   test("ping measures round trips", async () => {
     const pinged = await scene.run("client", ["ping", at(), "--count", "2", "--accept-new", "--json"]);
     expect(pinged.status).toBe(0);
-    expect(result(pinged.stdout)).toMatchObject({ event: "result", sent: 2, received: 2, lossFraction: 0 });
+    expect(pinged.events.at(-1)).toMatchObject({ event: "result", sent: 2, received: 2, lossFraction: 0 });
   });
 
   test("id prints the fingerprint that the other side sees", async () => {
@@ -176,63 +159,26 @@ describe("the rest of the main job", () => {
   });
 
   test("serve --once ends with the transfer and its status", async () => {
-    const once = scene.start("other", [
-      "serve",
-      "inbox",
-      "--listen",
-      "127.0.0.1:0",
-      "--open",
-      "--once",
-      "--json",
-    ]);
-    const { port: oncePort } = await once.event("listening");
+    const once = await scene.serve("other", "inbox", ["--open", "--once"]);
     writeFileSync(scene.path("a"), "a");
-    const sent = await scene.run("client", [
-      "send",
-      "a",
-      "--to",
-      `127.0.0.1:${String(oncePort)}`,
-      "--accept-new",
-    ]);
+    const sent = await scene.run("client", ["send", "a", "--to", once.at, "--accept-new"]);
     const ended = await once.ended;
     expect([sent.status, ended.status]).toEqual([0, 0]);
-    expect(result(ended.stdout)).toMatchObject({ event: "result", files: 1, exit: 0 });
+    expect(ended.events.at(-1)).toMatchObject({ event: "result", files: 1, exit: 0 });
   });
 
   test.skipIf(!HAS_IPV6)("IPv6", async () => {
-    const six = scene.start("six", ["serve", "inbox", "--listen", "[::1]:0", "--open", "--json"]);
-    const { port: sixPort } = await six.event("listening");
+    const { port } = await scene.serve("six", "inbox", ["--open", "--listen", "[::1]:0"]);
     writeFileSync(scene.path("a"), "six");
-    const sent = await scene.run("client", [
-      "send",
-      "a",
-      "--to",
-      `[::1]:${String(sixPort)}/v6`,
-      "--accept-new",
-    ]);
+    const sent = await scene.run("client", ["send", "a", "--to", `[::1]:${port}/v6`, "--accept-new"]);
     expect(sent.status).toBe(0);
     expect(readFileSync(scene.path("inbox/v6/a"), "utf8")).toBe("six");
   });
 
   test("read-only and write-only servers refuse the other direction", async () => {
-    const only = scene.start("ro", [
-      "serve",
-      "inbox",
-      "--listen",
-      "127.0.0.1:0",
-      "--open",
-      "--read-only",
-      "--json",
-    ]);
-    const { port: onlyPort } = await only.event("listening");
+    const only = await scene.serve("ro", "inbox", ["--open", "--read-only"]);
     writeFileSync(scene.path("a"), "a");
-    const sent = await scene.run("client", [
-      "send",
-      "a",
-      "--to",
-      `127.0.0.1:${String(onlyPort)}`,
-      "--accept-new",
-    ]);
+    const sent = await scene.run("client", ["send", "a", "--to", only.at, "--accept-new"]);
     expect(sent.status).toBe(7);
     expect(sent.stderr).toContain("may not send files here");
   });
