@@ -4,6 +4,9 @@ import type { GodwitEvent } from "./event.ts";
 /** Events held at once: a driver drains after every call, so only a bug or a stall reaches it. */
 const EVENTS_HELD = 65_536;
 
+/** What an empty queue hands out: drained each turn, so without a new array each time. */
+const NOTHING: readonly GodwitEvent[] = [];
+
 /** Collects events until they are drained. When nobody drains, the oldest are counted and dropped. */
 export class EventQueue {
   private events: GodwitEvent[] = [];
@@ -27,8 +30,8 @@ export class EventQueue {
   }
 
   /** Hands out all waiting events, oldest first. */
-  take(): GodwitEvent[] {
-    if (this.events.length === 0) return [];
+  take(): readonly GodwitEvent[] {
+    if (this.events.length === 0) return NOTHING;
     const taken = this.events;
     this.events = [];
     return taken;

@@ -1,7 +1,7 @@
 /**
  * The only code that knows the poll loop: carries datagrams and time between a socket and an endpoint.
  *
- * One turn: take what arrived, let the application react, send what may be sent, arm the timer.
+ * One turn: take what arrived, let the application react, send what may be sent, report it, arm the timer.
  */
 import type { DatagramSocket } from "../transport/socket.ts";
 import { MAX_DATAGRAM_BYTES } from "../base/limits.ts";
@@ -16,6 +16,18 @@ export interface DrivenEndpoint {
   pollTransmit(batch: PacketBatch, nowUs: number): void;
   /** When `handleTimeout` or `pollTransmit` shall be called next, or `undefined` for never. */
   nextTimeoutUs(nowUs: number): number | undefined;
+}
+
+/** The application above the endpoint. None of its functions may throw. */
+export interface DriverApplication {
+  /** Called in each turn between receiving and sending. */
+  handleTurn(nowUs: number): void;
+  /** Called when a turn has sent datagrams: what the endpoint has to tell of them is still fresh. */
+  handleSent(): void;
+  /** Called once when the socket is lost or an invariant broke; the driver is closed then. */
+  handleFailure(error: Error): void;
+  /** Called when the system refused a feature of the socket. */
+  handleDegraded(feature: string, reason: string): void;
 }
 
 /** Datagrams in one batch: enough for a super-packet each way. */
@@ -37,9 +49,7 @@ const LATE_TIMER_US = 5_000;
 export class Driver {
   private readonly socket: DatagramSocket;
   private readonly endpoint: DrivenEndpoint;
-  private readonly react: (nowUs: number) => void;
-  private readonly fail: (error: Error) => void;
-  private readonly degraded: (feature: string, reason: string) => void;
+  private readonly application: DriverApplication;
   private readonly received = new PacketBatch(BATCH_DATAGRAMS * 16, RECEIVE_BATCH_BYTES);
   private readonly outgoing = new PacketBatch(BATCH_DATAGRAMS, SEND_BATCH_BYTES);
   /** First datagram of `outgoing` that the socket has not taken yet; `outgoing.count` when all are. */
@@ -50,23 +60,10 @@ export class Driver {
   private immediate: NodeJS.Immediate | undefined;
   private isClosed = false;
 
-  /**
-   * @param react - Called in each turn between receiving and sending: the application's part. It must not throw.
-   * @param fail - Called once when the socket is lost or an invariant broke; the driver is closed then.
-   * @param degraded - Called when the system refused a feature of the socket.
-   */
-  constructor(
-    socket: DatagramSocket,
-    endpoint: DrivenEndpoint,
-    react: (nowUs: number) => void,
-    fail: (error: Error) => void,
-    degraded: (feature: string, reason: string) => void = () => undefined,
-  ) {
+  constructor(socket: DatagramSocket, endpoint: DrivenEndpoint, application: DriverApplication) {
     this.socket = socket;
     this.endpoint = endpoint;
-    this.react = react;
-    this.fail = fail;
-    this.degraded = degraded;
+    this.application = application;
   }
 
   /** Begins. */
@@ -78,7 +75,7 @@ export class Driver {
         this.guard(() => this.sendTurn(monotonicNowUs()));
       },
       handleError: (error) => this.stop(error),
-      handleDegraded: (feature, reason) => this.degraded(feature, reason),
+      handleDegraded: (feature, reason) => this.application.handleDegraded(feature, reason),
     });
     this.wake();
   }
@@ -104,7 +101,7 @@ export class Driver {
   private stop(error: Error): void {
     if (this.isClosed) return;
     this.close();
-    this.fail(error);
+    this.application.handleFailure(error);
   }
 
   private guard(turn: () => void): void {
@@ -141,7 +138,8 @@ export class Driver {
     const { endpoint, outgoing, socket } = this;
     const dueUs = endpoint.nextTimeoutUs(nowUs);
     if (dueUs !== undefined && dueUs <= nowUs) endpoint.handleTimeout(nowUs);
-    this.react(nowUs);
+    this.application.handleTurn(nowUs);
+    let hasSent = false;
     for (let i = 0; !this.isBlocked && !this.isClosed; i++) {
       if (this.unsentFrom >= outgoing.count) {
         if (i === BATCHES_PER_TURN) {
@@ -152,10 +150,12 @@ export class Driver {
         this.unsentFrom = 0;
         endpoint.pollTransmit(outgoing, nowUs);
         if (outgoing.count === 0) break;
+        hasSent = true;
       }
       this.unsentFrom = socket.send(outgoing, this.unsentFrom, outgoing.count);
       this.isBlocked = this.unsentFrom < outgoing.count;
     }
+    if (hasSent) this.application.handleSent();
     if (!this.isClosed) this.arm(monotonicNowUs());
   }
 

@@ -75,10 +75,18 @@ export class Host {
         pollTransmit: (batch, nowUs) => endpoint.pollTransmit(batch, nowUs),
         nextTimeoutUs: () => this.nextTimeoutUs(),
       },
-      (nowUs) => this.react(nowUs),
-      (error) => this.fail(error),
-      (feature, reason) => {
-        for (const { onEvent } of this.watched) onEvent({ type: "socket-degraded", feature, reason });
+      {
+        handleTurn: (nowUs) => this.react(nowUs),
+        handleSent: () => {
+          // In the turn that sent, so that who writes them down knows when: the next turn may be a round trip away.
+          for (const { connection, onEvent } of this.watched) {
+            for (const event of connection.takeEvents()) onEvent(event);
+          }
+        },
+        handleFailure: (error) => this.fail(error),
+        handleDegraded: (feature, reason) => {
+          for (const { onEvent } of this.watched) onEvent({ type: "socket-degraded", feature, reason });
+        },
       },
     );
     this.driver.start();

@@ -301,7 +301,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   }
 
   /** Events since the last call. */
-  takeEvents(): GodwitEvent[] {
+  takeEvents(): readonly GodwitEvent[] {
     return this.events.take();
   }
 

@@ -225,7 +225,7 @@ export class Connection {
   }
 
   /** Facts since the last call, oldest first. */
-  takeEvents(): GodwitEvent[] {
+  takeEvents(): readonly GodwitEvent[] {
     return this.events.take();
   }
 

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openLinkRelay } from "../../src/node/link-relay.ts";
 import { Scene } from "./godwit.ts";
 
 let scene: Scene;
@@ -176,6 +177,32 @@ describe("--qlog", () => {
       expect(events.at(-1)?.name).toBe("quic:connection_closed");
       expect(events.some(({ name }) => name === "recovery:metrics_updated")).toBe(true);
     }
+  });
+
+  test("a packet has the time it was sent at, not that of the next event", async () => {
+    const server = await scene.serve("server", "inbox", ["--open"]);
+    const slow = { delayUs: 60_000 };
+    const relay = await openLinkRelay({
+      listen: { host: "127.0.0.1", port: 0 },
+      target: { host: "127.0.0.1", port: server.port },
+      up: slow,
+      down: slow,
+      seed: 1,
+    });
+    const logs = scene.path("logs");
+    const at = `127.0.0.1:${relay.port}`;
+    expect(
+      (await scene.run("client", ["ping", at, "--count", "1", "--accept-new", "--qlog", logs])).status,
+    ).toBe(0);
+    await relay.close();
+    const { events } = readLog(join(logs, readdirSync(logs)[0] ?? ""));
+    const timeOf = (verb: string, type: string): number =>
+      events.find(
+        ({ name, data }) =>
+          name === `quic:packet_${verb}` && (data["header"] as Fields)["packet_type"] === type,
+      )?.time ?? Number.NaN;
+    // INIT and REPLY each took 60 ms; a millisecond is left to the relay's clock.
+    expect(timeOf("received", "handshake") - timeOf("sent", "initial")).toBeGreaterThan(119);
   });
 
   test("a log that cannot be written is told once and disturbs nothing", async () => {
