@@ -17,7 +17,7 @@ import {
 } from "../wire/header.ts";
 import { TAG_BYTES } from "./crypto.ts";
 import type { ObjectPiece } from "./objects.ts";
-import type { RecoveryHandler } from "./recovery/recovery.ts";
+import type { RecoveryHandler } from "./recovery/recovery-handler.ts";
 import type { SentFrameHandler } from "./sent-frames.ts";
 import { SENT } from "./sent-frames.ts";
 import type { Session } from "./session.ts";

@@ -3,7 +3,8 @@ import * as fc from "fast-check";
 import { EventQueue } from "../../events/queue.ts";
 import type { AckSample, CongestionController, LossSample } from "../congestion/controller.ts";
 import { Pacer } from "../pacer.ts";
-import { Recovery, type RecoveryHandler } from "./recovery.ts";
+import { Recovery } from "./recovery.ts";
+import type { RecoveryHandler } from "./recovery-handler.ts";
 
 const SIZE = 1_000;
 const ACK_DELAY_US = 25_000;
