@@ -1,8 +1,8 @@
 /** Finds and removes what interrupted transfers left: staging files, journals and locks without an owner. */
 import { MANIFEST_ENTRIES } from "../base/limits.ts";
-import type { DiskPath, DiskSequence, RootHandle } from "./disk.ts";
+import type { DiskPath, DiskSequence, ListedEntry, RootHandle } from "./disk.ts";
 import { ask } from "./disk.ts";
-import { isLeftoverName, lockPath } from "./staging-name.ts";
+import { isLeftoverName, isStagingOf, lockPath } from "./staging-name.ts";
 
 /** Entries listed at once. */
 const PAGE_ENTRIES = 256;
@@ -23,22 +23,40 @@ export function* findLeftovers(root: RootHandle): DiskSequence<Map<string, Lefto
   const directories: DiskPath[] = [[]];
   for (let at = 0; at < directories.length; at++) {
     const parent = directories[at];
-    const opened = yield* ask({ kind: "open-directory", root, path: parent });
-    if (!opened.ok) continue;
-    const { directory } = opened;
-    for (;;) {
-      const page = yield* ask({ kind: "read-directory", directory, maxEntries: PAGE_ENTRIES });
-      if (!page.ok || page.entries.length === 0) break;
-      for (const { name, kind, isExactName } of page.entries) {
-        const path = [...parent, name];
-        if (kind === "directory" && isExactName && directories.length < MANIFEST_ENTRIES)
-          directories.push(path);
-        else if (kind === "file" && isLeftoverName(name)) yield* note(root, path, name, found);
-      }
-    }
-    yield* ask({ kind: "close-directory", directory });
+    const leftovers: string[] = [];
+    yield* list(root, parent, ({ name, kind, isExactName }) => {
+      if (kind === "directory" && isExactName && directories.length < MANIFEST_ENTRIES)
+        directories.push([...parent, name]);
+      else if (kind === "file" && isLeftoverName(name)) leftovers.push(name);
+    });
+    for (const name of leftovers) yield* note(root, [...parent, name], name, found);
   }
   return found;
+}
+
+/** Removes the staging files of a job in one directory. What cannot be read or removed stays. */
+export function* removeStagingIn(root: RootHandle, parent: DiskPath, job: string): DiskSequence<void> {
+  const names: string[] = [];
+  yield* list(root, parent, ({ name, kind }) => {
+    if (kind === "file" && isStagingOf(job, name)) names.push(name);
+  });
+  if (names.length === 0) return;
+  for (const name of names) yield* ask({ kind: "unlink", root, path: [...parent, name] });
+  // Or a power cut brings them back when the journal that tells of them is gone.
+  yield* ask({ kind: "sync-directory", root, path: parent });
+}
+
+/** Calls `onEntry` for each entry of a directory; what cannot be read is passed over. */
+function* list(root: RootHandle, path: DiskPath, onEntry: (entry: ListedEntry) => void): DiskSequence<void> {
+  const opened = yield* ask({ kind: "open-directory", root, path });
+  if (!opened.ok) return;
+  const { directory } = opened;
+  for (;;) {
+    const page = yield* ask({ kind: "read-directory", directory, maxEntries: PAGE_ENTRIES });
+    if (!page.ok || page.entries.length === 0) break;
+    for (const entry of page.entries) onEntry(entry);
+  }
+  yield* ask({ kind: "close-directory", directory });
 }
 
 function* note(

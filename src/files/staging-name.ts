@@ -16,6 +16,11 @@ export function isLeftoverName(name: string): boolean {
   return LEFTOVER_NAME.test(name);
 }
 
+/** Whether `name` is that of a staging file of `job`. */
+export function isStagingOf(job: string, name: string): boolean {
+  return isLeftoverName(name) && name.startsWith(`.godwit-${job}-`);
+}
+
 /** Name of the job within a destination: 16 hexadecimal digits from the peer's key and its transfer id. */
 export function jobName(hash: Hash, peerKey: Uint8Array, transferId: Uint8Array): string {
   const bytes = new Uint8Array(peerKey.length + transferId.length);

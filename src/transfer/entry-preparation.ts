@@ -273,13 +273,7 @@ export class EntryPreparation {
     if (decision.type !== "take") {
       this.preparing--;
       if (decision.type === "refuse") this.setup.verdicts.refuse(entry, decision.code, decision.text);
-      else if (this.journal?.wasThere === true) {
-        // An earlier run that had no room to journal its intent may have left the second name.
-        runner.start(ask({ kind: "unlink", root, path: file.staging }), () => {
-          this.confirmUnchanged(entry, node);
-          this.setup.onProgress();
-        });
-      } else this.confirmUnchanged(entry, node);
+      else this.confirmUnchanged(entry, node);
       return;
     }
     file.directory = node;
@@ -336,15 +330,10 @@ export class EntryPreparation {
       totalBytes: sizeBytes,
       isWhole: true,
     });
-    // Its second name may still be there, and the directory may not be durable.
-    const { runner, root: handle } = this.setup;
-    node.isDirty = true;
-    runner.start(ask({ kind: "unlink", root: handle, path: file.staging }), () => {
-      this.setup.publisher.add(node, undefined, (errno) => {
-        if (errno === undefined) this.setup.verdicts.commit(file, root);
-        else this.setup.verdicts.refuseDisk(file.entry, errno);
-        this.setup.onProgress();
-      });
+    this.setup.publisher.add(node, undefined, (errno) => {
+      if (errno === undefined) this.setup.verdicts.commit(file, root);
+      else this.setup.verdicts.refuseDisk(file.entry, errno);
+      this.setup.onProgress();
     });
   }
 

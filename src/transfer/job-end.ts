@@ -1,13 +1,27 @@
 /** What happens to a job's files at its end: completed, kept for a later run, or removed. */
 import type { DiskSequence, RootHandle } from "../files/disk.ts";
 import { ask } from "../files/disk.ts";
+import { removeStagingIn } from "../files/leftovers.ts";
 import type { DirectoryTree } from "./directory-tree.ts";
 import type { IncomingFile } from "./incoming-file.ts";
 import type { JobJournal } from "./job-journal.ts";
 import type { StagingOutput } from "./staging-output.ts";
 
-/** Everything has an answer: directories get their modes and times, deepest first. */
-export function* finishJob(root: RootHandle, directories: DirectoryTree): DiskSequence<void> {
+/**
+ * Everything has an answer: what an earlier run left goes, then directories get their modes and times,
+ * deepest first.
+ *
+ * @param interruptedJob - The job, when an earlier run of it broke off and nothing of that is needed any more: it may have
+ *   left staging files of entries that needed no data now, or were refused, or are no longer offered.
+ */
+export function* finishJob(
+  root: RootHandle,
+  directories: DirectoryTree,
+  interruptedJob: string | undefined,
+): DiskSequence<void> {
+  if (interruptedJob !== undefined)
+    for (const { path } of [directories.root, ...directories.deepestFirst()])
+      yield* removeStagingIn(root, path, interruptedJob);
   for (const node of directories.deepestFirst()) {
     if (node.mode === undefined) continue;
     const { path, mode, modifiedAtUs } = node;

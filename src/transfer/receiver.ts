@@ -476,13 +476,15 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
   private finishIfDone(): void {
     if (!this.list.isComplete || this.openEntries > 0) return;
     this.ending = "finishing";
-    const { runner, root } = this.setup;
+    const { runner, root, job } = this.setup;
+    const { journal } = this;
+    const interruptedJob = journal?.wasThere === true && !journal.isNeeded ? job : undefined;
     // The journal may still be writing what nobody waits for.
     const go = (): void => {
-      runner.start(finishJob(root, this.directories), () => this.sendResult());
+      runner.start(finishJob(root, this.directories, interruptedJob), () => this.sendResult());
     };
-    if (this.journal === undefined) go();
-    else this.journal.flush(go);
+    if (journal === undefined) go();
+    else journal.flush(go);
   }
 
   /** The job is complete; its journal stays until the sender knows, or the same command could not tell. */

@@ -3,6 +3,7 @@ import { equalBytes } from "../base/bytes.ts";
 import { CHUNK_BYTES } from "../base/limits.ts";
 import type { DiskSequence, RootHandle } from "../files/disk.ts";
 import { ask } from "../files/disk.ts";
+import { errnoText } from "../files/disk-errors.ts";
 import type { Hash } from "../files/hash-tree.ts";
 import { chunkCount, chunkLength, HashForest } from "../files/hash-tree.ts";
 import type { JournaledFile } from "../files/journal.ts";
@@ -25,7 +26,10 @@ export function* findEarlierState(
   )
     return "the source changed since the earlier run";
   const looked = yield* ask({ kind: "lstat", root, path: file.staging });
-  if (!looked.ok) return "the partial file of the earlier run is gone";
+  if (!looked.ok)
+    return looked.errno === "ENOENT"
+      ? "the partial file of the earlier run is gone"
+      : `the partial file of the earlier run cannot be looked at: ${errnoText(looked.errno)}`;
   const { facts } = looked;
   // The chunks that the journal knows must at least fit in the file.
   const end = Math.min(journaled.have.end * CHUNK_BYTES, journaled.sizeBytes);

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { CHUNK_BYTES } from "../../src/base/limits.ts";
+import { isLeftoverName } from "../../src/files/staging-name.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import type { GodwitEvent } from "../../src/events/event.ts";
 import type { SimDisk } from "../../src/sim/disk.ts";
+import { DEFAULT_OPTIONS } from "../../src/transfer/transfer-options.ts";
 import { differences, published, disk, outcomes, Pair, pull, push } from "./pair.ts";
 
 const random = new SeededRandom(3, "content");
@@ -94,4 +96,39 @@ test("pull: a server that falls silent after the last file is not waited for", (
   pair.drain();
   expect(outcomes(pair)[0]).toMatchObject({ code: undefined, text: "41 files complete" });
   expect(differences(to.tree(), TREE)).toEqual([]);
+});
+
+describe("an earlier run's staging file that needs no data now goes when the job ends", () => {
+  const staged = (to: SimDisk): string[] =>
+    [...to.tree().keys()].filter((path) => isLeftoverName(path.split("/").at(-1) ?? ""));
+
+  /** A push of the tree that is killed in the middle of its large file. */
+  function interrupted(): { from: SimDisk; to: SimDisk } {
+    const from = source();
+    const to = disk("to");
+    new Pair(from, to, push(["tree"]), { onRound: ({ server }) => server.consumed > 30 * CHUNK_BYTES }).run();
+    from.killProcess();
+    to.killProcess();
+    expect(staged(to).some((path) => path.startsWith("/tree/.godwit-"))).toBe(true);
+    return { from, to };
+  }
+
+  test("its place was taken meanwhile: the file is refused", () => {
+    const { from, to } = interrupted();
+    to.plant("/tree/big", bytes(5));
+    const pair = new Pair(from, to, push(["tree"]), {});
+    pair.run();
+    expect(outcomes(pair)[0]).toMatchObject({ code: "PARTIAL" });
+    expect(staged(to)).toEqual([]);
+  });
+
+  test("it is no longer offered", () => {
+    const { to } = interrupted();
+    const from = disk("from");
+    for (const [path, content] of SMALL) from.plant(path, content);
+    const pair = new Pair(from, to, push(["tree"], { options: { ...DEFAULT_OPTIONS, update: true } }), {});
+    pair.run();
+    expect(outcomes(pair)[0].code).toBeUndefined();
+    expect(staged(to)).toEqual([]);
+  });
 });
