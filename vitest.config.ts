@@ -7,7 +7,8 @@ export default defineConfig({
     pool: "forks",
     isolate: false,
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Against what waits forever only: a slow or busy machine may take as long as it needs.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 });

@@ -18,66 +18,62 @@ function serve(who: string, ...more: string[]): Promise<Serving> {
   return scene.serve(who, who, more);
 }
 
-test(
-  "eight receivers: one refuses, one address is dead, one is killed and comes back",
-  { timeout: 60_000 },
-  async () => {
-    const film = randomBytes(8_000_000);
-    writeFileSync(scene.path("film"), film);
-    const names = ["r0", "r1", "r2", "r3", "r4", "killed"];
-    const receivers = await Promise.all(names.map((name) => serve(name, "--open")));
-    const closed = await serve("closed");
-    const killed = receivers[5];
-    // A port of the machine's own that nobody listens on: that of a receiver that has ended.
-    const dead = await serve("dead");
-    dead.child.kill("SIGKILL");
-    await dead.ended;
-    const targets = [...receivers, closed, dead].map(({ at }) => at);
-    writeFileSync(scene.path("fleet.txt"), `# the fleet\n${targets.slice(2).join("\n")}\n\n`);
+test("eight receivers: one refuses, one address is dead, one is killed and comes back", async () => {
+  const film = randomBytes(8_000_000);
+  writeFileSync(scene.path("film"), film);
+  const names = ["r0", "r1", "r2", "r3", "r4", "killed"];
+  const receivers = await Promise.all(names.map((name) => serve(name, "--open")));
+  const closed = await serve("closed");
+  const killed = receivers[5];
+  // A port of the machine's own that nobody listens on: that of a receiver that has ended.
+  const dead = await serve("dead");
+  dead.child.kill("SIGKILL");
+  await dead.ended;
+  const targets = [...receivers, closed, dead].map(({ at }) => at);
+  writeFileSync(scene.path("fleet.txt"), `# the fleet\n${targets.slice(2).join("\n")}\n\n`);
 
-    const to = ["--to", targets[0], "--to", targets[1], "--to", "@fleet.txt"];
-    const rules = ["--rate", "80mbit", "--patience", "3s", "--retry", "1"];
-    const sending = scene.start("sender", ["send", "film", ...to, ...rules, "--accept-new", "--json"]);
-    await sending.event(
-      "progress",
-      ({ receiver, verifiedBytes }) => receiver === 5 && Number(verifiedBytes) > 5e6,
-    );
-    killed.child.kill("SIGKILL");
-    await killed.ended;
-    await serve("killed", "--open", "--listen", killed.at);
+  const to = ["--to", targets[0], "--to", targets[1], "--to", "@fleet.txt"];
+  const rules = ["--rate", "80mbit", "--patience", "3s", "--retry", "1"];
+  const sending = scene.start("sender", ["send", "film", ...to, ...rules, "--accept-new", "--json"]);
+  await sending.event(
+    "progress",
+    ({ receiver, verifiedBytes }) => receiver === 5 && Number(verifiedBytes) > 5e6,
+  );
+  killed.child.kill("SIGKILL");
+  await killed.ended;
+  await serve("killed", "--open", "--listen", killed.at);
 
-    const { status, events } = await sending.ended;
-    const result = events.at(-1);
-    const peers = result?.["peers"] as {
-      target: string;
-      result: string;
-      exit: number;
-      resumedBytes: number;
-    }[];
-    expect(peers.map((peer) => [peer.target, peer.result, peer.exit])).toEqual([
-      ...targets.slice(0, 5).map((target) => [target, "verified", 0]),
-      [targets[5], "resumed", 0],
-      [targets[6], "refused", 7],
-      [targets[7], "unreachable", 6],
-    ]);
-    expect([status, result?.["result"], result?.["exit"], result?.["completeReceivers"]]).toEqual([
-      3,
-      "partial",
-      3,
-      6,
-    ]);
-    expect(peers[5].resumedBytes).toBeGreaterThan(256 * 1024);
-    for (const name of names) expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
-    expect(readdirSync(scene.path("closed"))).toEqual([]);
-    // One verdict each, told once.
-    const ends = events.filter(({ event }) => event === "receiver-ended").map(({ target }) => target);
-    expect(new Set(ends)).toEqual(new Set(targets));
-    expect(ends.length).toBe(8);
-    expect(result?.["sourceReadBytes"]).toBe(8_000_000);
-  },
-);
+  const { status, events } = await sending.ended;
+  const result = events.at(-1);
+  const peers = result?.["peers"] as {
+    target: string;
+    result: string;
+    exit: number;
+    resumedBytes: number;
+  }[];
+  expect(peers.map((peer) => [peer.target, peer.result, peer.exit])).toEqual([
+    ...targets.slice(0, 5).map((target) => [target, "verified", 0]),
+    [targets[5], "resumed", 0],
+    [targets[6], "refused", 7],
+    [targets[7], "unreachable", 6],
+  ]);
+  expect([status, result?.["result"], result?.["exit"], result?.["completeReceivers"]]).toEqual([
+    3,
+    "partial",
+    3,
+    6,
+  ]);
+  expect(peers[5].resumedBytes).toBeGreaterThan(256 * 1024);
+  for (const name of names) expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
+  expect(readdirSync(scene.path("closed"))).toEqual([]);
+  // One verdict each, told once.
+  const ends = events.filter(({ event }) => event === "receiver-ended").map(({ target }) => target);
+  expect(new Set(ends)).toEqual(new Set(targets));
+  expect(ends.length).toBe(8);
+  expect(result?.["sourceReadBytes"]).toBe(8_000_000);
+});
 
-test("all complete: status 0, a table, and a receipt of each", { timeout: 40_000 }, async () => {
+test("all complete: status 0, a table, and a receipt of each", async () => {
   mkdirSync(scene.path("tree/sub"), { recursive: true });
   writeFileSync(scene.path("tree/a"), "a");
   writeFileSync(scene.path("tree/sub/b"), randomBytes(600_000));
@@ -111,7 +107,7 @@ test("a usage error of one target sends nothing to anybody", async () => {
   expect(readdirSync(scene.path("r0"))).toEqual([]);
 });
 
-test("a signal ends all lanes; the same command resumes them", { timeout: 40_000 }, async () => {
+test("a signal ends all lanes; the same command resumes them", async () => {
   const film = randomBytes(6_000_000);
   writeFileSync(scene.path("film"), film);
   const receivers = await Promise.all(["r0", "r1"].map((name) => serve(name, "--open")));

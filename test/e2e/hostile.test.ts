@@ -51,9 +51,7 @@ afterEach(async () => {
 });
 
 async function serve(): Promise<void> {
-  server = scene.start("server", ["serve", "inbox", "--listen", "127.0.0.1:0", "--open"], {
-    limitMs: 110_000,
-  });
+  server = scene.start("server", ["serve", "inbox", "--listen", "127.0.0.1:0", "--open"]);
   port = Number((await server.said(/UDP port (\d+)\D/))[1]);
 }
 

@@ -53,80 +53,72 @@ interface PeerLine {
   readonly relayedBytes: number;
 }
 
-test(
-  "receivers that know only the sender help each other, and know only the sender afterwards",
-  { timeout: 60_000 },
-  async () => {
-    const film = randomBytes(6_000_000);
-    writeFileSync(scene.path("film"), film);
-    const names = ["r0", "r1", "r2", "alone"];
-    const receivers = await Promise.all(
-      names.map((name) => serve(name, name === "alone" ? ["--no-relay", "--once"] : ["--once"])),
-    );
-    const before = names.map((name) => knownPeers(name));
-    const { status, events } = await send(receivers).ended;
-    const result = events.at(-1);
-    const peers = result?.["peers"] as PeerLine[];
-    expect(status).toBe(0);
-    expect(peers.map((peer) => peer.result)).toEqual(names.map(() => "verified"));
-    const [, , , alone] = peers;
-    expect(alone.relayedBytes).toBe(0);
-    // Three who help each other need nine parts of which the sender sends each once, or again when it had to.
-    const relay = result?.["relay"] as {
-      sentOnceBytes: number;
-      sentAgainBytes: number;
-      relayedBytes: number;
-    };
-    expect(relay.sentOnceBytes).toBe(6_000_000);
-    expect(relay.relayedBytes).toBeGreaterThan(6_000_000);
-    expect(relay.relayedBytes + relay.sentAgainBytes).toBeGreaterThanOrEqual(12_000_000);
-    // Each ends by itself, after it has served the others, with the status of its transfer.
-    const ends = await Promise.all(receivers.map(({ ended }) => ended));
-    expect(ends.map((end) => end.status)).toEqual([0, 0, 0, 0]);
-    expect(ends.map((end) => end.events.some(({ event }) => event === "peer-refused"))).toEqual(
-      names.map(() => false),
-    );
-    for (const name of names) expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
-    expect(names.map((name) => knownPeers(name))).toEqual(before);
-  },
-);
+test("receivers that know only the sender help each other, and know only the sender afterwards", async () => {
+  const film = randomBytes(6_000_000);
+  writeFileSync(scene.path("film"), film);
+  const names = ["r0", "r1", "r2", "alone"];
+  const receivers = await Promise.all(
+    names.map((name) => serve(name, name === "alone" ? ["--no-relay", "--once"] : ["--once"])),
+  );
+  const before = names.map((name) => knownPeers(name));
+  const { status, events } = await send(receivers).ended;
+  const result = events.at(-1);
+  const peers = result?.["peers"] as PeerLine[];
+  expect(status).toBe(0);
+  expect(peers.map((peer) => peer.result)).toEqual(names.map(() => "verified"));
+  const [, , , alone] = peers;
+  expect(alone.relayedBytes).toBe(0);
+  // Three who help each other need nine parts of which the sender sends each once, or again when it had to.
+  const relay = result?.["relay"] as {
+    sentOnceBytes: number;
+    sentAgainBytes: number;
+    relayedBytes: number;
+  };
+  expect(relay.sentOnceBytes).toBe(6_000_000);
+  expect(relay.relayedBytes).toBeGreaterThan(6_000_000);
+  expect(relay.relayedBytes + relay.sentAgainBytes).toBeGreaterThanOrEqual(12_000_000);
+  // Each ends by itself, after it has served the others, with the status of its transfer.
+  const ends = await Promise.all(receivers.map(({ ended }) => ended));
+  expect(ends.map((end) => end.status)).toEqual([0, 0, 0, 0]);
+  expect(ends.map((end) => end.events.some(({ event }) => event === "peer-refused"))).toEqual(
+    names.map(() => false),
+  );
+  for (const name of names) expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
+  expect(names.map((name) => knownPeers(name))).toEqual(before);
+});
 
-test(
-  "one helper lies and one is killed: the others have everything, and the liar is named",
-  { timeout: 60_000 },
-  async () => {
-    const film = randomBytes(8_000_000);
-    writeFileSync(scene.path("film"), film);
-    const [first, second, liar, killed] = await Promise.all([
-      serve("r0"),
-      serve("r1"),
-      serve("liar", [], { nodeArguments: LYING }),
-      serve("killed"),
-    ]);
-    const sending = send([first, second, liar, killed], "--patience", "3s", "--retry", "0");
-    await sending.event(
-      "progress",
-      ({ receiver, verifiedBytes }) => receiver === 3 && Number(verifiedBytes) > 2e6,
-    );
-    killed.child.kill("SIGKILL");
-    const { status, events } = await sending.ended;
-    const peers = events.at(-1)?.["peers"] as PeerLine[];
-    expect([status, ...peers.map(({ result }) => result)]).toEqual([
-      3,
-      "verified",
-      "verified",
-      "verified",
-      "timed-out",
-    ]);
-    for (const name of ["r0", "r1", "liar"])
-      expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
-    const lied = events.filter(
-      ({ event, ...rest }) => event === "relay-helper-dropped" && rest["reason"] === "lied",
-    );
-    expect(lied.length).toBeGreaterThan(0);
-    expect(new Set(lied.map(({ helper }) => helper))).toEqual(new Set([liar.fingerprint]));
-  },
-);
+test("one helper lies and one is killed: the others have everything, and the liar is named", async () => {
+  const film = randomBytes(8_000_000);
+  writeFileSync(scene.path("film"), film);
+  const [first, second, liar, killed] = await Promise.all([
+    serve("r0"),
+    serve("r1"),
+    serve("liar", [], { nodeArguments: LYING }),
+    serve("killed"),
+  ]);
+  const sending = send([first, second, liar, killed], "--patience", "3s", "--retry", "0");
+  await sending.event(
+    "progress",
+    ({ receiver, verifiedBytes }) => receiver === 3 && Number(verifiedBytes) > 2e6,
+  );
+  killed.child.kill("SIGKILL");
+  const { status, events } = await sending.ended;
+  const peers = events.at(-1)?.["peers"] as PeerLine[];
+  expect([status, ...peers.map(({ result }) => result)]).toEqual([
+    3,
+    "verified",
+    "verified",
+    "verified",
+    "timed-out",
+  ]);
+  for (const name of ["r0", "r1", "liar"])
+    expect(readFileSync(scene.path(name, "film")).equals(film)).toBe(true);
+  const lied = events.filter(
+    ({ event, ...rest }) => event === "relay-helper-dropped" && rest["reason"] === "lied",
+  );
+  expect(lied.length).toBeGreaterThan(0);
+  expect(new Set(lied.map(({ helper }) => helper))).toEqual(new Set([liar.fingerprint]));
+});
 
 test("a receiver that was not announced is not let in, and holes and relay exclude each other", async () => {
   writeFileSync(scene.path("film"), "film");

@@ -42,7 +42,7 @@ test("send, get, ls at a mute server", async () => {
       },
     ]);
   }
-}, 60_000);
+});
 
 test("serve lets go of a mute sender and of a mute getter", async () => {
   mkdirSync(scene.path("inbox"));
@@ -55,4 +55,4 @@ test("serve lets go of a mute sender and of a mute getter", async () => {
   getter.session.say({ ...REQUEST, mode: "pull", paths: ["b"] });
   for (const peer of [sender, getter]) peer.host.wake();
   expect([await sender.session.gone(), await getter.session.gone()]).toEqual(["NO_PROGRESS", "NO_PROGRESS"]);
-}, 60_000);
+});

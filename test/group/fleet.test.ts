@@ -10,7 +10,7 @@ function expectComplete(fleet: SimFleet, index: number, bytes: Uint8Array): void
 }
 
 describe("one read for all", () => {
-  test("16 equal receivers: every byte is read once", { timeout: 60_000 }, () => {
+  test("16 equal receivers: every byte is read once", () => {
     const film = content(1, 4 * MEGABYTE);
     const fleet = new SimFleet({
       receivers: 16,
@@ -43,7 +43,7 @@ describe("one read for all", () => {
 });
 
 describe("the uplink", () => {
-  test("8 lossy receivers fill a shared uplink", { timeout: 120_000 }, () => {
+  test("8 lossy receivers fill a shared uplink", () => {
     const film = content(12, 20 * MEGABYTE);
     const fleet = new SimFleet({
       receivers: 8,
@@ -63,7 +63,7 @@ describe("the uplink", () => {
     expect(fleet.source.supply.readBytes).toBe(20 * MEGABYTE);
   });
 
-  test("16 receivers take no longer than one where the uplink is not the limit", { timeout: 60_000 }, () => {
+  test("16 receivers take no longer than one where the uplink is not the limit", () => {
     const film = content(13, 2 * MEGABYTE);
     const run = (receivers: number): number => {
       const fleet = new SimFleet({
@@ -80,7 +80,7 @@ describe("the uplink", () => {
 });
 
 describe("nobody holds up the rest", () => {
-  test("64 lanes with a slow, a lossy, a dying and a refusing one", { timeout: 120_000 }, () => {
+  test("64 lanes with a slow, a lossy, a dying and a refusing one", () => {
     const film = content(3, MEGABYTE);
     const make = (odd: boolean): SimFleet => {
       const fleet = new SimFleet({
