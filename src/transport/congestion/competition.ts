@@ -2,9 +2,11 @@
  * Beside a sender that keeps the queue full: a CUBIC window that ignores random loss, and the tests
  * whether that sender is still there. Pure. See docs/design/congestion.md.
  */
+import type { AckSample } from "./controller.ts";
 import { CubicCurve } from "./cubic-curve.ts";
 import type { PathMeter } from "./path-meter.ts";
 import type { RandomLoss } from "./random-loss.ts";
+import type { SendingLimits } from "./sending-limits.ts";
 
 /** Window kept after a loss. Gentler than CUBIC's 0.7: the tests cost a part of the share. */
 const BETA = 0.77;
@@ -21,7 +23,7 @@ const QUIET_ROUNDS = 10;
 const TEST_INTERVAL_US = 5_000_000;
 const TEST_INTERVAL_MAX_US = 20_000_000;
 /** Paces the window a little faster than a round trip, as RFC 9002 §7.7 does. */
-export const COMPETE_PACING_GAIN = 1.2;
+const PACING_GAIN = 1.2;
 
 /** One competition after another. */
 export class Competition {
@@ -86,17 +88,18 @@ export class Competition {
     return nowUs - this.testedAtUs > 2 * TEST_INTERVAL_MAX_US ? "test" : "stay";
   }
 
-  /** Bytes arrived that were sent at `sentAtUs` or before. */
-  grow(
-    ackedBytes: number,
-    sentAtUs: number,
-    priorBytesInFlight: number,
-    datagramBytes: number,
-    nowUs: number,
-    rttUs: number,
-  ): void {
-    if (sentAtUs <= this.reducedAtUs || priorBytesInFlight + 3 * datagramBytes < this.windowBytes) return;
+  /** Grows the window by what an acknowledgement tells of, and sets the limits from it. */
+  setRates(sample: AckSample, limits: SendingLimits, datagramBytes: number, leastWindowBytes: number): void {
+    this.grow(sample, datagramBytes);
+    limits.windowBytes = Math.max(this.windowBytes, leastWindowBytes);
+    limits.pacingRate = (PACING_GAIN * limits.windowBytes * 1e6) / sample.smoothedRttUs;
+  }
+
+  private grow(sample: AckSample, datagramBytes: number): void {
+    if (sample.largestAckedSentAtUs <= this.reducedAtUs) return;
+    if (sample.priorBytesInFlight + 3 * datagramBytes < this.windowBytes) return;
     const cwnd = this.windowBytes / datagramBytes;
-    this.windowBytes = this.curve.grow(cwnd, ackedBytes / datagramBytes, nowUs, rttUs) * datagramBytes;
+    const acked = sample.ackedBytes / datagramBytes;
+    this.windowBytes = this.curve.grow(cwnd, acked, sample.nowUs, sample.smoothedRttUs) * datagramBytes;
   }
 }

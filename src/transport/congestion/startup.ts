@@ -1,18 +1,9 @@
 /**
- * Startup: how the pipe is filled, when it is full, and what the rounds on the way tell of random loss.
- * Pure. Sources: draft-ietf-ccwg-bbr §5.3.1; RFC 9406 for the signs of a queue within a round.
+ * Startup: when the pipe is full, and what the rounds on the way tell of random loss. How it is filled is
+ * startup-window.ts's. Pure. Sources: draft-ietf-ccwg-bbr §5.3.1; RFC 9406 for the signs of a queue within a round.
  */
 import type { AckSample } from "./controller.ts";
 import type { PathMeter } from "./path-meter.ts";
-
-/** Pace 4 ln 2 times what was delivered, which doubles it every round. BBR §5.3.1. */
-export const STARTUP_PACING_GAIN = 2.77;
-/** Bytes the window grows by for each one acknowledged, while no queue shows. Slow start has 1. */
-export const STARTUP_GROWTH = 1.5;
-/** Most window in round trips of what was delivered: what such growth needs, since that lags a round behind. */
-export const STARTUP_WINDOW = 2.75;
-/** With a queue: a little faster than what arrives, until that stops growing. */
-export const STARTUP_CAREFUL_GAIN = 1.25;
 
 /** Startup ends after this many rounds... BBR §5.3.1.2. */
 const FULL_PIPE_ROUNDS = 3;
