@@ -207,17 +207,24 @@ export class EntryPreparation {
 
   /** Confirms an entry without contents once its name is durable. */
   private confirmEntry(entry: EntryMessage, directory: DirectoryNode, count: () => void): void {
+    const { tally } = this.setup.verdicts;
+    this.whenDurable(entry, directory, () => {
+      count();
+      tally.durable?.add(entry, 0, NO_HASH);
+      this.setup.verdicts.answer({
+        type: "committed",
+        object: entry.object,
+        state: "committed",
+        root: NO_HASH,
+      });
+    });
+  }
+
+  /** Calls `confirm` once the names made so far in a directory are durable, whoever made them. */
+  private whenDurable(entry: EntryMessage, directory: DirectoryNode, confirm: () => void): void {
     this.setup.publisher.add(directory, undefined, (errno) => {
-      if (errno === undefined) {
-        count();
-        this.setup.verdicts.tally.durable?.add(entry, 0, NO_HASH);
-        this.setup.verdicts.answer({
-          type: "committed",
-          object: entry.object,
-          state: "committed",
-          root: NO_HASH,
-        });
-      } else this.setup.verdicts.refuseDisk(entry, errno);
+      if (errno === undefined) confirm();
+      else this.setup.verdicts.refuseDisk(entry, errno);
       this.setup.onProgress();
     });
   }
@@ -330,19 +337,11 @@ export class EntryPreparation {
       totalBytes: sizeBytes,
       isWhole: true,
     });
-    this.setup.publisher.add(node, undefined, (errno) => {
-      if (errno === undefined) this.setup.verdicts.commit(file, root);
-      else this.setup.verdicts.refuseDisk(file.entry, errno);
-      this.setup.onProgress();
-    });
+    this.whenDurable(file.entry, node, () => this.setup.verdicts.commit(file, root));
   }
 
   /** The file is there already: it counts once its name is durable, whoever made it. */
   confirmUnchanged(entry: EntryMessage, node: DirectoryNode): void {
-    this.setup.publisher.add(node, undefined, (errno) => {
-      if (errno === undefined) this.setup.verdicts.answerUnchanged(entry);
-      else this.setup.verdicts.refuseDisk(entry, errno);
-      this.setup.onProgress();
-    });
+    this.whenDurable(entry, node, () => this.setup.verdicts.answerUnchanged(entry));
   }
 }
