@@ -1,4 +1,5 @@
 /** Untrusted file names of the classic systems, reduced to something that stays in its directory. */
+import { UNPRINTABLE } from "../base/unprintable.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
 import { NAME_BYTES } from "../base/limits.ts";
 
@@ -9,10 +10,8 @@ const STAGING_BYTES = 32;
 const DEVICE =
   /^(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3]|conin\$|conout\$)(\.|$)/i;
 
-/** Control characters, what Windows forbids, and characters that change the direction of text on a terminal. */
-const FORBIDDEN =
-  // oxlint-disable-next-line no-control-regex -- taking out control characters is the purpose
-  /[\u0000-\u001f\u007f-\u009f<>:"|?*\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]/g;
+/** What Windows forbids, and what stands for bytes that are no UTF-8. */
+const FORBIDDEN = /[<>:"|?*\ufffd]/g;
 
 /**
  * A file name without directories that is safe to create on any system and to print on a terminal:
@@ -22,6 +21,7 @@ const FORBIDDEN =
 export function safeName(untrusted: string, fallback = "unnamed"): string {
   const last = untrusted.normalize("NFC").split(/[/\\]/).at(-1) ?? "";
   let name = last
+    .replace(UNPRINTABLE, "_")
     .replace(FORBIDDEN, "_")
     .replace(/[. ]+$/, "")
     .trimStart();
@@ -44,13 +44,4 @@ function shorten(name: string, limitBytes: number): string {
     kept += character;
   }
   return kept + ending;
-}
-
-/** Text from a peer made safe for a terminal: control and direction characters as `\u{…}`. */
-export function printable(untrusted: string): string {
-  return untrusted.replace(
-    // oxlint-disable-next-line no-control-regex -- making control characters visible is the purpose
-    /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-    (character) => `\\u{${character.charCodeAt(0).toString(16)}}`,
-  );
 }

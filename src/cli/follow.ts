@@ -1,7 +1,7 @@
 /** Shows a running transfer: progress for people, JSON lines for scripts, and the last word for both. */
 import type { Transfer, TransferResult, TransferUpdate } from "../api/transfer.ts";
 import { ERRORS, GodwitError } from "../base/errors.ts";
-import { formatBytes, formatDuration } from "../base/units.ts";
+import { counted, formatBytes, formatDuration } from "../base/units.ts";
 import { shown, type Output } from "./output.ts";
 import { RateMeter } from "./render/rate-meter.ts";
 import type { ProgressView } from "./render/progress-line.ts";
@@ -209,11 +209,6 @@ function sayVerdict(
       `${counted(result.failures.length, "entry", "entries")} failed; everything else is complete`,
     );
   }
-}
-
-/** `1 file`, `2 files`. */
-export function counted(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
 }
 
 function sayVerified(result: TransferResult, output: Output, verb: "sent" | "received"): void {

@@ -4,6 +4,7 @@
  */
 import { createRequire } from "node:module";
 import type * as Progress from "cli-progress";
+import { UNPRINTABLE } from "../base/unprintable.ts";
 import { printable } from "../files/printable.ts";
 import type { CommonOptions } from "./options.ts";
 import { progressLine, type ProgressView } from "./render/progress-line.ts";
@@ -106,14 +107,15 @@ export class Output {
 }
 
 /**
- * JSON that is safe on a terminal too: what `JSON.stringify` leaves raw of DEL, C1 and the characters that
- * turn or hide text is written as `\uXXXX`, which reads back as the same string.
+ * JSON that is safe on a terminal too: what `JSON.stringify` leaves raw of the characters that `printable`
+ * escapes is written as `\uXXXX`, which reads back as the same string.
  */
 export function jsonLine(value: unknown): string {
-  return JSON.stringify(value).replace(
-    // oxlint-disable-next-line no-control-regex
-    /[\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  return JSON.stringify(value).replace(UNPRINTABLE, (character) =>
+    character
+      .split("")
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+      .join(""),
   );
 }
 

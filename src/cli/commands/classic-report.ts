@@ -6,7 +6,7 @@ import { performance } from "node:perf_hooks";
 import { InvalidArgumentError } from "commander";
 import { ERRORS, GodwitError } from "../../base/errors.ts";
 import type { ClassicEvent, ClassicOutcome } from "../../classic/machine.ts";
-import { printable } from "../../classic/safe-name.ts";
+import { escapeUnprintable } from "../../base/unprintable.ts";
 import type { CommonOptions } from "../options.ts";
 import { jsonLine } from "../output.ts";
 
@@ -153,18 +153,18 @@ class Printer {
     }
     if (this.isQuiet) return;
     this.clearProgress();
-    this.lines.write(`${printable(event.line)}\n`);
+    this.lines.write(`${escapeUnprintable(event.line)}\n`);
   }
 
   note(text: string): void {
     if (this.isJson || this.isQuiet) return;
     this.clearProgress();
-    process.stderr.write(`${printable(text)}\n`);
+    process.stderr.write(`${escapeUnprintable(text)}\n`);
   }
 
   private warn(text: string): void {
     this.clearProgress();
-    process.stderr.write(`godwit: ${printable(text)}\n`);
+    process.stderr.write(`godwit: ${escapeUnprintable(text)}\n`);
   }
 
   private progress(event: ClassicEvent): void {
@@ -175,7 +175,7 @@ class Printer {
     this.hasProgressLine = true;
     const done = event.doneBytes ?? 0;
     const share = event.totalBytes ? ` ${Math.floor((done / event.totalBytes) * 100)} %` : "";
-    process.stderr.write(`\r\u001b[K${printable(event.name ?? "")} ${done} bytes${share}`);
+    process.stderr.write(`\r\u001b[K${escapeUnprintable(event.name ?? "")} ${done} bytes${share}`);
   }
 
   private clearProgress(): void {
@@ -204,9 +204,9 @@ class Printer {
       return;
     }
     this.clearProgress();
-    if (error !== undefined) process.stderr.write(`godwit: ${printable(error.message)}\n`);
+    if (error !== undefined) process.stderr.write(`godwit: ${escapeUnprintable(error.message)}\n`);
     else if (outcome.result === "probably-complete")
-      process.stderr.write(`godwit: probably complete: ${printable(outcome.reason)}\n`);
+      process.stderr.write(`godwit: probably complete: ${escapeUnprintable(outcome.reason)}\n`);
     else if (!this.isQuiet)
       process.stderr.write(`complete: ${tally.totals.bytes} bytes in ${seconds.toFixed(2)} s\n`);
   }

@@ -4,7 +4,7 @@ import { Command, Option } from "commander";
 import { GodwitError } from "../../base/errors.ts";
 import { CLASSIC_FIRST_CLIENT_US, CLASSIC_INPUT_BYTES, CLASSIC_SESSION_IDLE_US } from "../../base/limits.ts";
 import type { ClassicEvent } from "../../classic/machine.ts";
-import { printable } from "../../classic/safe-name.ts";
+import { escapeUnprintable } from "../../base/unprintable.ts";
 import { sha256Argument, sinkOptions, tellListening } from "./classic-files.ts";
 import {
   addCommonOptions,
@@ -146,7 +146,7 @@ async function withLog<Result>(
       const { line, ...rest } = event;
       if (log === undefined) run.handleEvent(event);
       else {
-        if (line !== undefined) log.write(printable(line));
+        if (line !== undefined) log.write(escapeUnprintable(line));
         run.handleEvent(rest);
       }
     });

@@ -2,8 +2,8 @@
 import { Command, Option } from "commander";
 import { clean } from "../../api/clean.ts";
 import { ERRORS } from "../../base/errors.ts";
-import { formatBytes, parseDurationUs } from "../../base/units.ts";
-import { counted, reportFailure } from "../follow.ts";
+import { counted, formatBytes, parseDurationUs } from "../../base/units.ts";
+import { reportFailure } from "../follow.ts";
 import { addCommonOptions, argument, type CommonOptions } from "../options.ts";
 import { Output } from "../output.ts";
 

@@ -1,9 +1,9 @@
 /** `godwit serve`: receive into a directory and hand out from it. */
 import { Command } from "commander";
 import { serve, type Server, type ServerUpdate } from "../../api/serve.ts";
-import { formatBytes, formatDuration, formatRate } from "../../base/units.ts";
+import { counted, formatBytes, formatDuration, formatRate } from "../../base/units.ts";
 import { replaceFile } from "../../node/stores/atomic-file.ts";
-import { counted, jsonEvent, reportFailure } from "../follow.ts";
+import { jsonEvent, reportFailure } from "../follow.ts";
 import {
   addCommonOptions,
   addNetworkOptions,
@@ -150,7 +150,8 @@ function handle(update: ServerUpdate, output: Output, wantsStats: boolean): void
       const { guessesLeft } = update;
       output.json({ event: "code-refused", guessesLeft });
       if (output.wantsJson) return;
-      if (guessesLeft > 0) output.say(`somebody tried a wrong pairing code; ${guessesLeft} attempts left`);
+      if (guessesLeft > 0)
+        output.say(`somebody tried a wrong pairing code; ${counted(guessesLeft, "attempt")} left`);
       else output.error("the pairing code is dead after three wrong ones; start serve again for a new one");
       return;
     }

@@ -5,8 +5,8 @@ import { listPeers } from "../../api/peers.ts";
 import { verifyReceipt, type ReceiptVerdict } from "../../api/verify-receipt.ts";
 import { ERRORS, GodwitError } from "../../base/errors.ts";
 import { errnoText } from "../../files/disk-errors.ts";
-import { formatBytes } from "../../base/units.ts";
-import { counted, reportFailure } from "../follow.ts";
+import { counted, formatBytes } from "../../base/units.ts";
+import { reportFailure } from "../follow.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
 import { Output, shown } from "../output.ts";
 

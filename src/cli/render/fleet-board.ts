@@ -1,5 +1,5 @@
 /** The live board of a transfer to many, and its last table, as pure functions: tested without a terminal. */
-import { formatBytes, formatDuration, formatRate } from "../../base/units.ts";
+import { counted, formatBytes, formatDuration, formatRate } from "../../base/units.ts";
 import type { ReceiverVerdict } from "../../group/verdict.ts";
 import { printable } from "../../files/printable.ts";
 import { progressLine } from "./progress-line.ts";
@@ -117,8 +117,7 @@ export function tableRow(row: TableRow): string {
   const moved = Math.max(bytes - resumedBytes, 0);
   const rate = moved > 0 && seconds > 0 ? ` (${formatRate(moved / seconds)})` : "";
   const before = resumedBytes > 0 ? `, ${formatBytes(resumedBytes)} from before` : "";
-  const what = files === 1 ? "1 file" : `${files} files`;
-  return `${head}  ${what}${there}, ${formatBytes(bytes)} in ${formatDuration(seconds * 1e6)}${rate}${before}${again}`;
+  return `${head}  ${counted(files, "file")}${there}, ${formatBytes(bytes)} in ${formatDuration(seconds * 1e6)}${rate}${before}${again}`;
 }
 
 /** Text cut into rows of a terminal: the board switches the terminal's own wrapping off. */

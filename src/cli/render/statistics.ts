@@ -1,6 +1,6 @@
 /** `--stats`: the path of a transfer explained, a fact a line. */
 import type { PathReport, RateLimit } from "../../api/path-report.ts";
-import { formatBytes, formatDuration, formatRate } from "../../base/units.ts";
+import { counted, formatBytes, formatDuration, formatRate } from "../../base/units.ts";
 
 const BARS = "▁▂▃▄▅▆▇█";
 
@@ -41,10 +41,6 @@ function ms(us: number): string {
   return `${(us / 1_000).toFixed(us < 10_000 ? 2 : 1)} ms`;
 }
 
-function count(number: number, one: string, many: string): string {
-  return `${number} ${number === 1 ? one : many}`;
-}
-
 function curveLine(name: string, values: readonly number[], shown: (value: number) => string): string[] {
   const finite = values.filter((value) => Number.isFinite(value));
   if (finite.length < 2) return [];
@@ -60,17 +56,17 @@ export function statisticsLines(path: PathReport): string[] {
     .toSorted((a, b) => b.percent - a.percent)
     .map(({ limit, percent }) => `${limit} ${percent} %`);
   const { history } = path;
-  const spurious = count(path.spuriousPackets, "packet", "packets");
+  const spurious = counted(path.spuriousPackets, "packet");
   const reordered =
     path.reorderedPackets === 0
       ? "none received out of order"
       : `${path.reorderedPackets} received out of order, by ${path.largestReordering} at most`;
   return [
     `  round trip  ${ms(path.minRttUs)} at least, ${ms(path.smoothedRttUs)} smoothed, ±${ms(path.rttVariationUs)}`,
-    `  loss        ${(100 * path.lossFraction).toFixed(2)} % of ${count(path.packetsSent, "packet", "packets")}, ${spurious} declared lost too early, ${count(path.probeTimeouts, "timeout", "timeouts")}; ${reordered}`,
-    `  marks       ${path.ecn === "capable" ? `${count(path.markedPackets, "packet", "packets")} marked as congested (ECN)` : "the path carries no ECN marks, or was not asked long enough"}`,
+    `  loss        ${(100 * path.lossFraction).toFixed(2)} % of ${counted(path.packetsSent, "packet")}, ${spurious} declared lost too early, ${counted(path.probeTimeouts, "timeout")}; ${reordered}`,
+    `  marks       ${path.ecn === "capable" ? `${counted(path.markedPackets, "packet")} marked as congested (ECN)` : "the path carries no ECN marks, or was not asked long enough"}`,
     `  sent        ${formatBytes(path.wireBytes)}, ${formatBytes(path.retransmittedBytes)} of it again (${(100 * path.retransmittedFraction).toFixed(2)} %)`,
-    `  datagrams   ${path.datagramBytes} B, ${count(path.keyUpdates, "key update", "key updates")}, ${count(path.pathChanges, "path change", "path changes")}`,
+    `  datagrams   ${path.datagramBytes} B, ${counted(path.keyUpdates, "key update")}, ${counted(path.pathChanges, "path change")}`,
     `  controller  ${path.controller}: window ${formatBytes(path.congestionWindowBytes)}, pacing ${formatRate(path.pacingRateBytesPerSecond)}, bandwidth ${formatRate(path.bandwidthBytesPerSecond)}`,
     ...curveLine(
       "window     ",

@@ -1,5 +1,5 @@
 /** The last lines of a transfer as pure functions: what happened, and what the path was like. */
-import { formatBytes, formatDuration, formatRate } from "../../base/units.ts";
+import { counted, formatBytes, formatDuration, formatRate } from "../../base/units.ts";
 import type { PathReport } from "../../api/path-report.ts";
 
 /** What the verdict is about. */
@@ -20,13 +20,12 @@ const ROOT_SHOWN = 16;
 
 /** `verified 12 files, 386 MB in 4.21 s (94.1 Mbit/s) … root 9f3c…`. */
 export function verdictLine(view: VerdictView): string {
-  const files = view.files === 1 ? "1 file" : `${view.files} files`;
   const moved = Math.max(view.bytes - view.resumedBytes, 0);
   const rate = view.seconds > 0 ? ` (${formatRate(moved / view.seconds)})` : "";
   const resumed = view.resumedBytes > 0 ? `, ${formatBytes(view.resumedBytes)} of it from before` : "";
   const direction = view.verb === "sent" ? "on" : "from";
   const root = view.root === "" ? "" : `, root ${view.root.slice(0, ROOT_SHOWN)}...`;
-  return `verified ${files}, ${formatBytes(view.bytes)} in ${formatDuration(view.seconds * 1e6)}${rate}${resumed}, flushed ${direction} ${view.peer}${root}`;
+  return `verified ${counted(view.files, "file")}, ${formatBytes(view.bytes)} in ${formatDuration(view.seconds * 1e6)}${rate}${resumed}, flushed ${direction} ${view.peer}${root}`;
 }
 
 /** `path 80.4 ms, 4.9 % lost, 5.3 % sent again, datagrams 1452 B; limit: path`. */

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { emptyAckSample, emptyLossSample } from "../recovery/samples.ts";
 import type {
   AckSample,
   CongestionController,
@@ -19,44 +20,29 @@ function make(factory: CongestionControllerFactory): CongestionController {
 /** A full window acknowledged at once. */
 function acked(bytes: number, nowUs: number, sentAtUs: number, prior = bytes): AckSample {
   return {
+    ...emptyAckSample(),
     nowUs,
     ackedBytes: bytes,
-    lostBytes: 0,
     priorBytesInFlight: prior,
     bytesInFlight: prior - bytes,
     hasRttSample: true,
     latestRttUs: 100_000,
     smoothedRttUs: 100_000,
-    rttVariationUs: 0,
     minRttUs: 100_000,
-    totalDeliveredBytes: 0,
-    totalLostBytes: 0,
-    hasRateSample: false,
-    rateDeliveredBytes: 0,
-    rateIntervalUs: 0,
-    ratePriorDeliveredBytes: 0,
-    rateLostBytes: 0,
-    rateBytesInFlightAtSend: 0,
-    rateIsAppLimited: false,
     largestAcked: 0,
-    nextPacketNumber: 0,
     largestAckedSentAtUs: sentAtUs,
-    ecnCePackets: 0,
   };
 }
 
 function lost(bytes: number, nowUs: number, sentAtUs: number, isPersistentCongestion = false): LossSample {
   return {
+    ...emptyLossSample(),
     nowUs,
     lostBytes: bytes,
     lostPackets: bytes / MSS,
-    bytesInFlight: 0,
     largestLost: 0,
     largestLostSentAtUs: sentAtUs,
     earliestLostSentAtUs: sentAtUs,
-    bytesInFlightAtSend: 0,
-    deliveredBytesAtSend: 0,
-    nextPacketNumber: 0,
     smoothedRttUs: 100_000,
     minRttUs: 100_000,
     isPersistentCongestion,

@@ -7,6 +7,7 @@
 import { equalBytes } from "../../base/bytes.ts";
 import { DecodeError, GodwitError } from "../../base/errors.ts";
 import { HANDSHAKE_DEADLINE_US, MIN_DATAGRAM_BYTES, RETRIES_PER_HANDSHAKE } from "../../base/limits.ts";
+import { counted } from "../../base/units.ts";
 import { newConnectionId } from "../../wire/connection-id.ts";
 import {
   LONG_TYPE,
@@ -160,7 +161,7 @@ function refusedCode(status: Exclude<PairingStatus, "share">, guessesLeft: numbe
   const texts: Readonly<Record<typeof status, string>> = {
     wrong:
       guessesLeft > 0
-        ? `the pairing code is wrong; ${guessesLeft} ${guessesLeft === 1 ? "attempt" : "attempts"} left with this code`
+        ? `the pairing code is wrong; ${counted(guessesLeft, "attempt")} left with this code`
         : `the pairing code is wrong, and it is dead now after too many attempts; ${again}`,
     burnt: `the pairing code is dead: too many wrong ones were tried; ${again}`,
     expired: `the pairing code is dead: it is older than ten minutes; ${again}`,
