@@ -1,7 +1,7 @@
 /**
  * One to many: the figures of bench/results/fleet.md. Needs root for the emulated star.
  *
- *   npm run bench:fleet -- [ROW...]      rows: star equal slow loopback memory; all unless named
+ *   npm run bench:fleet -- [ROW...]      rows: star relay equal slow loopback memory; all unless named
  */
 import { spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
@@ -119,50 +119,43 @@ async function repeat(work) {
   return results;
 }
 
+/** 8 receivers behind an uplink of 100 Mbit/s, 50 Mbit/s and 1 % loss each, get 20 MB. */
+async function eight(name, ...more) {
+  const file = film(20);
+  const { inboxes, targets } = await star(
+    name,
+    8,
+    "rate=100,queue=500000",
+    "rate=50,queue=500000,loss=1,delay=5",
+  );
+  const results = await repeat(async () => {
+    const result = await send(file, targets, "emu0", ...more);
+    if (result.exit !== 0) throw new Error(JSON.stringify(result));
+    check(file, inboxes);
+    return result;
+  });
+  const seconds = median(results.map((result) => result.seconds));
+  return { results, seconds, title: "8 receivers, uplink 100 Mbit/s, 50 Mbit/s and 1 % loss each, 20 MB" };
+}
+
 const rows = {
-  /** 8 receivers, uplink 100 Mbit/s, 50 Mbit/s each, 1 % loss, 20 MB. */
+  /** All from the sender: the uplink carries the file eight times. */
   async star() {
-    const file = film(20);
-    const { inboxes, targets } = await star(
-      "star",
-      8,
-      "rate=100,queue=500000",
-      "rate=50,queue=500000,loss=1,delay=5",
-    );
-    const results = await repeat(async () => {
-      const result = await send(file, targets, "emu0");
-      if (result.exit !== 0) throw new Error(JSON.stringify(result));
-      check(file, inboxes);
-      return result;
-    });
-    const seconds = median(results.map((result) => result.seconds));
+    const { results, seconds, title } = await eight("star");
     const ideal = (8 * 20e6 * 8) / 100e6;
     const wire = median(results.map((result) => result.wireBytes)) / (8 * 20e6);
-    return `8 receivers, uplink 100 Mbit/s, 50 Mbit/s and 1 % loss each, 20 MB: ${seconds.toFixed(2)} s = ${(seconds / ideal).toFixed(3)} x (8 x file / uplink); UDP payload ${wire.toFixed(3)} x; source read ${results[0].sourceReadBytes} B`;
+    return `${title}: ${seconds.toFixed(2)} s = ${(seconds / ideal).toFixed(3)} x (8 x file / uplink); UDP payload ${wire.toFixed(3)} x; source read ${results[0].sourceReadBytes} B`;
   },
 
   /** The same star, and the receivers serve each other. */
   async relay() {
-    const file = film(20);
-    const { inboxes, targets } = await star(
-      "relay",
-      8,
-      "rate=100,queue=500000",
-      "rate=50,queue=500000,loss=1,delay=5",
-    );
-    const results = await repeat(async () => {
-      const result = await send(file, targets, "emu0", "--relay");
-      if (result.exit !== 0) throw new Error(JSON.stringify(result));
-      check(file, inboxes);
-      return result;
-    });
-    const seconds = median(results.map((result) => result.seconds));
+    const { results, seconds, title } = await eight("relay", "--relay");
     const ideal = (20e6 * 8) / 50e6;
     const share = (value) => (median(results.map(value)) / 20e6).toFixed(3);
-    return `8 receivers, uplink 100 Mbit/s, 50 Mbit/s and 1 % loss each, 20 MB, --relay: ${seconds.toFixed(2)} s = ${(seconds / ideal).toFixed(2)} x (file / 50 Mbit/s), runs ${results.map((result) => result.seconds.toFixed(2)).join(" ")}; the sender sent ${share(({ relay }) => relay.sentOnceBytes + relay.sentAgainBytes)} x file (UDP payload ${share(({ wireBytes }) => wireBytes)} x), receivers gave each other ${share(({ relay }) => relay.relayedBytes)} x`;
+    return `${title}, --relay: ${seconds.toFixed(2)} s = ${(seconds / ideal).toFixed(2)} x (file / 50 Mbit/s), runs ${results.map((result) => result.seconds.toFixed(2)).join(" ")}; the sender sent ${share(({ relay }) => relay.sentOnceBytes + relay.sentAgainBytes)} x file (UDP payload ${share(({ wireBytes }) => wireBytes)} x), receivers gave each other ${share(({ relay }) => relay.relayedBytes)} x`;
   },
 
-  /** 16 receivers of 10 Mbit/s each against one, behind an uplink that is not the limit. */
+  /** 16 receivers of 5 Mbit/s each against one, behind an uplink that is not the limit. */
   async equal() {
     const file = film(10);
     const { inboxes, targets } = await star(

@@ -1,4 +1,5 @@
 /** A sender and its receivers in a simulated world: real endpoints, connections, sessions and disks. */
+import { expect } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { GodwitError } from "../../src/base/errors.ts";
 import { equalBytes, toHex } from "../../src/base/bytes.ts";
@@ -414,4 +415,22 @@ export function content(seed: number, length: number): Uint8Array {
   const words = new Uint32Array(Math.ceil(length / 4));
   for (let i = 0; i < words.length; i++) words[i] = random.uint32();
   return new Uint8Array(words.buffer, 0, length);
+}
+
+/** Eight receivers of 6.25 MB/s that lose 1 %, behind an uplink of 12.5 MB/s. */
+export const LOSSY_STAR = {
+  receivers: 8,
+  uplink: { rateBytesPerSecond: 12_500_000, queueBytes: 500_000 },
+  downlink: () => ({
+    delayUs: 5_000,
+    rateBytesPerSecond: 6_250_000,
+    queueBytes: 500_000,
+    lossProbability: 0.01,
+  }),
+} satisfies Partial<FleetOptions>;
+
+/** That a receiver has a file as it was sent. */
+export function expectComplete(fleet: SimFleet, index: number, bytes: Uint8Array, name = "film"): void {
+  const file = fleet.receivers[index].file(name);
+  expect(file !== undefined && Buffer.compare(file, bytes) === 0).toBe(true);
 }

@@ -1,13 +1,8 @@
 /** One to many in the simulated world. docs/design/group.md names the rules. */
 import { describe, expect, test } from "vitest";
-import { content, SimFleet } from "./fleet-world.ts";
+import { content, expectComplete, LOSSY_STAR, SimFleet } from "./fleet-world.ts";
 
 const MEGABYTE = 1_000_000;
-
-function expectComplete(fleet: SimFleet, index: number, bytes: Uint8Array): void {
-  const file = fleet.receivers[index].file("film");
-  expect(file !== undefined && Buffer.compare(file, bytes) === 0).toBe(true);
-}
 
 describe("one read for all", () => {
   test("16 equal receivers: every byte is read once", () => {
@@ -46,15 +41,8 @@ describe("the uplink", () => {
   test("8 lossy receivers fill a shared uplink", () => {
     const film = content(12, 20 * MEGABYTE);
     const fleet = new SimFleet({
-      receivers: 8,
+      ...LOSSY_STAR,
       files: { film },
-      uplink: { rateBytesPerSecond: 12_500_000, queueBytes: 500_000 },
-      downlink: () => ({
-        delayUs: 5_000,
-        rateBytesPerSecond: 6_250_000,
-        queueBytes: 500_000,
-        lossProbability: 0.01,
-      }),
     });
     fleet.run();
     expect(fleet.verdicts).toEqual(Array.from({ length: 8 }, () => "verified"));

@@ -1,14 +1,9 @@
 /** Receivers that serve each other, in the simulated world. docs/design/relay.md */
 import { describe, expect, test } from "vitest";
-import { content, SimFleet } from "./fleet-world.ts";
+import { content, expectComplete, LOSSY_STAR, SimFleet } from "./fleet-world.ts";
 import type { FleetOptions } from "./fleet-world.ts";
 
 const MEGABYTE = 1_000_000;
-
-function expectComplete(fleet: SimFleet, index: number, name: string, bytes: Uint8Array): void {
-  const file = fleet.receivers[index].file(name);
-  expect(file !== undefined && Buffer.compare(file, bytes) === 0).toBe(true);
-}
 
 function expectAllVerified(fleet: SimFleet): void {
   expect(fleet.verdicts).toEqual(fleet.receivers.map(() => "verified"));
@@ -40,20 +35,13 @@ describe("a thin uplink", () => {
   test("eight lossy receivers finish in less than 2.5 times one", () => {
     const film = content(21, 20 * MEGABYTE);
     const fleet = new SimFleet({
-      receivers: 8,
+      ...LOSSY_STAR,
       files: { film },
       relay: true,
-      uplink: { rateBytesPerSecond: 12_500_000, queueBytes: 500_000 },
-      downlink: () => ({
-        delayUs: 5_000,
-        rateBytesPerSecond: 6_250_000,
-        queueBytes: 500_000,
-        lossProbability: 0.01,
-      }),
     });
     fleet.run();
     expectAllVerified(fleet);
-    for (let i = 0; i < 8; i++) expectComplete(fleet, i, "film", film);
+    for (let i = 0; i < 8; i++) expectComplete(fleet, i, film);
     // 20 MB at 50 Mbit/s take 3.2 s; without help, 8 times 20 MB through 100 Mbit/s take 12.8 s.
     expect(Math.max(...fleet.seconds)).toBeLessThan(2.5 * 3.2);
     expect(sentBytes(fleet)).toBeLessThan(1.3 * 20 * MEGABYTE);
@@ -65,7 +53,7 @@ describe("a thin uplink", () => {
     const fleet = new SimFleet({ ...THIN, receivers: 12, files: { film } });
     fleet.run();
     expectAllVerified(fleet);
-    for (let i = 0; i < 12; i++) expectComplete(fleet, i, "film", film);
+    for (let i = 0; i < 12; i++) expectComplete(fleet, i, film);
     // Plain: 12 times 3 MB through 2 MB/s take 18 s.
     expect(Math.max(...fleet.seconds)).toBeLessThan(9);
     expect(sentBytes(fleet)).toBeLessThan(2 * 3 * MEGABYTE);
@@ -78,7 +66,7 @@ describe("a thin uplink", () => {
     fleet.run();
     expectAllVerified(fleet);
     for (let i = 0; i < 4; i++)
-      for (const [name, bytes] of Object.entries(files)) expectComplete(fleet, i, name, bytes);
+      for (const [name, bytes] of Object.entries(files)) expectComplete(fleet, i, bytes, name);
     const total = Object.values(files).reduce((sum, { length }) => sum + length, 0);
     expect(sentBytes(fleet)).toBeLessThan(1.6 * total);
     expect(fleet.relay?.relayedBytes).toBeGreaterThan(2 * total);
@@ -92,7 +80,7 @@ describe("helpers that do harm", () => {
     fleet.receivers[1].harms = "lies";
     fleet.run();
     expectAllVerified(fleet);
-    for (let i = 0; i < 4; i++) expectComplete(fleet, i, "film", film);
+    for (let i = 0; i < 4; i++) expectComplete(fleet, i, film);
     expect(drops(fleet).toSorted()).toEqual(["0 lied 1", "2 lied 1", "3 lied 1"]);
     // Plain: 4 times 4 MB through 2 MB/s take 8 s.
     expect(Math.max(...fleet.seconds)).toBeLessThan(8);
@@ -104,7 +92,7 @@ describe("helpers that do harm", () => {
     fleet.receivers[2].harms = "is-mute";
     fleet.run();
     expectAllVerified(fleet);
-    for (let i = 0; i < 4; i++) expectComplete(fleet, i, "film", film);
+    for (let i = 0; i < 4; i++) expectComplete(fleet, i, film);
     expect(drops(fleet).toSorted()).toEqual(["0 stalled 2", "1 stalled 2", "3 stalled 2"]);
     expect(Math.max(...fleet.seconds)).toBeLessThan(10);
   });
@@ -121,7 +109,7 @@ describe("helpers that do harm", () => {
     fleet.receivers[3].crash();
     fleet.run();
     expect(fleet.verdicts).toEqual(["verified", "verified", "verified", "timed-out"]);
-    for (let i = 0; i < 3; i++) expectComplete(fleet, i, "film", film);
+    for (let i = 0; i < 3; i++) expectComplete(fleet, i, film);
     // Plain: 3 times 6 MB through 2 MB/s take 9 s, and a half of what the dead one got.
     expect(Math.max(...fleet.seconds.slice(0, 3))).toBeLessThan(10);
   });
@@ -141,7 +129,7 @@ describe("receivers that cannot or will not", () => {
     fleet.receivers[2].start();
     fleet.run();
     expectAllVerified(fleet);
-    for (let i = 0; i < 4; i++) expectComplete(fleet, i, "film", film);
+    for (let i = 0; i < 4; i++) expectComplete(fleet, i, film);
     expect(fleet.relay?.relayedBytesOf(2)).toBe(0);
     expect(fleet.relay?.relayedBytes).toBeGreaterThan(2 * MEGABYTE);
   });
@@ -156,7 +144,7 @@ describe("receivers that cannot or will not", () => {
     });
     fleet.run();
     expectAllVerified(fleet);
-    for (let i = 0; i < 4; i++) expectComplete(fleet, i, "film", film);
+    for (let i = 0; i < 4; i++) expectComplete(fleet, i, film);
     expect(fleet.relay?.relayedBytesOf(0)).toBe(0);
     // The sender sends the file twice, and what of it the isolated one had for the others.
     expect(sentBytes(fleet)).toBeLessThan(3.2 * 4 * MEGABYTE);
@@ -190,6 +178,6 @@ describe("receivers that cannot or will not", () => {
     fleet.receivers[2].start();
     fleet.run();
     expect(fleet.verdicts).toEqual(["verified", "verified", "resumed"]);
-    for (let i = 0; i < 3; i++) expectComplete(fleet, i, "film", film);
+    for (let i = 0; i < 3; i++) expectComplete(fleet, i, film);
   });
 });
