@@ -3,7 +3,7 @@ import type { CongestionControllerFactory } from "../transport/congestion/contro
 import { bbr, polite } from "../transport/congestion/bbr.ts";
 import { cubic } from "../transport/congestion/cubic.ts";
 import { newReno } from "../transport/congestion/newreno.ts";
-import type { ConnectionConfig } from "../transport/connection.ts";
+import type { ConnectionConfig } from "../transport/connection-config.ts";
 import type { CryptoProvider } from "../transport/crypto.ts";
 import { Endpoint, type AcceptOptions } from "../transport/endpoint.ts";
 import type { DatagramSocket } from "../transport/socket.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { GodwitEvent } from "../events/event.ts";
-import type { SendLimit } from "../transport/connection-statistics.ts";
+import type { SendLimit } from "../transport/limit-clock.ts";
 import { PathHistory } from "./path-history.ts";
 import { rateLimit } from "./path-report.ts";
 

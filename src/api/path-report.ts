@@ -1,6 +1,7 @@
 /** What a transfer's path was like, and which limit held its rate. */
 import { RECEIVE_MEMORY_BYTES } from "../base/limits.ts";
-import type { ConnectionStatistics, SendLimit } from "../transport/connection-statistics.ts";
+import type { ConnectionStatistics } from "../transport/connection-statistics.ts";
+import type { SendLimit } from "../transport/limit-clock.ts";
 import { wholeRate, type PathSample } from "./path-history.ts";
 
 /** What held the rate, in words for people. */

@@ -1,9 +1,9 @@
-/** Counters of one connection, and which limit held its rate. */
-
+/** Counters and measurements of one connection. */
+import type { SendLimit } from "./limit-clock.ts";
+import type { PacketReceiver } from "./packet-receiver.ts";
+import type { PacketSender } from "./packet-sender.ts";
 import type { EcnState } from "./recovery/ecn.ts";
-
-/** What kept a sender from sending more. */
-export type SendLimit = "congestion" | "pacing" | "flow-control" | "application" | "disk" | "handshake";
+import type { Session } from "./session.ts";
 
 /** Counters and measurements of one connection, for people and tests. Bytes are UDP payload unless said. */
 export interface ConnectionStatistics {
@@ -49,38 +49,56 @@ export interface ConnectionStatistics {
   readonly limitedUs: Readonly<Record<SendLimit, number>>;
 }
 
-/** Adds up how long each limit held. */
-export class LimitClock {
-  private readonly spent: Record<SendLimit, number> = {
-    congestion: 0,
-    pacing: 0,
-    "flow-control": 0,
-    application: 0,
-    disk: 0,
-    handshake: 0,
+/** Where the counters are: the parts are missing before the handshake is complete. */
+export interface CountedParts {
+  readonly session: Session | undefined;
+  readonly receiver: PacketReceiver | undefined;
+  readonly sender: PacketSender | undefined;
+  /** Size of full datagrams before there is a session. */
+  readonly firstDatagramBytes: number;
+  readonly receiveWindowBytes: number;
+  readonly limitedUs: Readonly<Record<SendLimit, number>>;
+}
+
+/** Reads all counters of a connection. */
+export function connectionStatistics(parts: CountedParts): ConnectionStatistics {
+  const { session, receiver, sender } = parts;
+  const recovery = session?.recovery;
+  const counters = recovery?.statistics;
+  const tracker = session?.tracker;
+  return {
+    packetsSent: counters?.packetsSent ?? 0,
+    bytesSent: counters?.bytesSent ?? 0,
+    packetsReceived: receiver?.packetsReceived ?? 0,
+    bytesReceived: receiver?.bytesReceived ?? 0,
+    packetsLost: counters?.packetsLost ?? 0,
+    bytesLost: counters?.bytesLost ?? 0,
+    packetsSpurious: counters?.packetsSpurious ?? 0,
+    bytesSpurious: counters?.bytesSpurious ?? 0,
+    retransmittedBytes: sender?.retransmittedBytes ?? 0,
+    objectBytesReceived: receiver?.objectBytesReceived ?? 0,
+    objectBytesDuplicate: receiver?.objectBytesDuplicate ?? 0,
+    packetsDuplicate: tracker?.duplicatePackets ?? 0,
+    packetsReordered: tracker?.reorderedPackets ?? 0,
+    largestReordering: tracker?.reorderingDistance ?? 0,
+    packetsNotAuthentic: session?.keys.failedPackets ?? 0,
+    probeTimeouts: counters?.probeTimeouts ?? 0,
+    ecnState: recovery?.ecnState ?? "testing",
+    packetsCe: counters?.packetsCe ?? 0,
+    keyUpdates: session?.keys.updates ?? 0,
+    pathChanges: receiver?.pathChanges ?? 0,
+    minRttUs: recovery?.minRttUs ?? 0,
+    smoothedRttUs: recovery?.smoothedRttUs ?? 0,
+    latestRttUs: recovery?.latestRttUs ?? 0,
+    rttVariationUs: recovery?.rttVariationUs ?? 0,
+    datagramBytes: session?.mtu.datagramBytes ?? parts.firstDatagramBytes,
+    congestionWindowBytes: recovery?.congestionWindowBytes ?? 0,
+    bytesInFlight: recovery?.bytesInFlight ?? 0,
+    pacingRateBytesPerSecond: recovery?.pacingRateBytesPerSecond ?? 0,
+    bandwidthBytesPerSecond: recovery?.bandwidthBytesPerSecond ?? 0,
+    controller: recovery?.controllerName ?? "",
+    controllerState: recovery?.controllerState ?? "",
+    receiveWindowBytes: parts.receiveWindowBytes,
+    limitedUs: parts.limitedUs,
   };
-  private limit: SendLimit = "handshake";
-  private sinceUs: number;
-
-  constructor(nowUs: number) {
-    this.sinceUs = nowUs;
-  }
-
-  /** What holds the rate at present. */
-  get current(): SendLimit {
-    return this.limit;
-  }
-
-  /** From `nowUs` on, `limit` is what holds the rate. */
-  enter(limit: SendLimit, nowUs: number): void {
-    this.spent[this.limit] += nowUs - this.sinceUs;
-    this.limit = limit;
-    this.sinceUs = nowUs;
-  }
-
-  /** Time in each limit up to `nowUs`, in microseconds. */
-  totals(nowUs: number): Record<SendLimit, number> {
-    this.enter(this.limit, nowUs);
-    return { ...this.spent };
-  }
 }

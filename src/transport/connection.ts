@@ -5,139 +5,34 @@
 import { InvariantError } from "../base/assert.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { GodwitError } from "../base/errors.ts";
-import {
-  EARLY_PACKETS_HELD,
-  IDLE_TIMEOUT_US,
-  MAX_DATAGRAM_BYTES,
-  MIN_DATAGRAM_BYTES,
-  RECEIVE_MEMORY_BYTES,
-  RECEIVE_MEMORY_MAX_BYTES,
-} from "../base/limits.ts";
-import { SeededRandom } from "../base/random.ts";
+import { MIN_DATAGRAM_BYTES, RECEIVE_MEMORY_BYTES } from "../base/limits.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { EventQueue } from "../events/queue.ts";
-import { ADDRESS_WORDS, copyAddress } from "../wire/address.ts";
-import { PacketBatch } from "../wire/batch.ts";
+import type { PacketBatch } from "../wire/batch.ts";
 import { SUPPORTED_VERSIONS } from "../wire/header.ts";
 import type { TransportParameters } from "../wire/transport-parameters.ts";
-import { DEFAULT_TRANSPORT_PARAMETERS } from "../wire/transport-parameters.ts";
-import { AckTracker } from "./ack-tracker.ts";
 import type { ConnectionState } from "./closing.ts";
 import { Closing } from "./closing.ts";
-import type { CongestionControllerFactory } from "./congestion/controller.ts";
-import type { ConnectionIdRouter } from "./connection-ids.ts";
-import { LocalConnectionIds, RemoteConnectionIds } from "./connection-ids.ts";
+import type { ConnectionConfig } from "./connection-config.ts";
+import { LocalConnectionIds } from "./connection-ids.ts";
+import type { ConnectionOptions, Handshake } from "./connection-options.ts";
 import type { ConnectionStatistics } from "./connection-statistics.ts";
-import { LimitClock } from "./connection-statistics.ts";
-import { ControlQueue } from "./control-queue.ts";
-import type { CryptoProvider } from "./crypto.ts";
-import { DatagramSize } from "./datagram-size.ts";
+import { connectionStatistics } from "./connection-statistics.ts";
+import { EarlyPackets } from "./early-packets.ts";
+import { establishSession } from "./establish-session.ts";
 import { fingerprintOf } from "./fingerprint.ts";
-import { ReceiveWindow, SendCredit } from "./flow-control.ts";
+import { ReceiveWindow } from "./flow-control.ts";
 import type { HandshakeResult } from "./handshake/configuration.ts";
 import { handshakePacketEvent } from "./handshake/packet-event.ts";
-import type { KeyLimits } from "./keys.ts";
-import { KEY_LIMITS, PacketKeys } from "./keys.ts";
-import { Liveness } from "./liveness.ts";
-import { MtuDiscovery } from "./mtu-discovery.ts";
+import { LimitClock } from "./limit-clock.ts";
 import type { ObjectSink, ObjectSource } from "./objects.ts";
-import type { Pacer } from "./pacer.ts";
 import { PacketReceiver } from "./packet-receiver.ts";
 import { PacketSender } from "./packet-sender.ts";
-import type { ReceiveLease } from "./receive-budget.ts";
 import { Paths } from "./paths.ts";
-import { Recovery } from "./recovery/recovery.ts";
-import { SentFrames } from "./sent-frames.ts";
+import type { ReceiveLease } from "./receive-budget.ts";
 import type { Session } from "./session.ts";
-import type { Role, StreamLimits } from "./streams.ts";
-import { STREAM_LIMITS, Streams } from "./streams.ts";
-
-/** A handshake in progress: either side of src/transport/handshake/. */
-export interface Handshake {
-  readonly result: HandshakeResult | undefined;
-  readonly failure: GodwitError | undefined;
-  handlePacket(datagram: Uint8Array, nowUs: number): void;
-  pollTransmit(nowUs: number): Uint8Array | undefined;
-  nextTimeoutUs(): number | undefined;
-  handleTimeout(nowUs: number): void;
-  /** Only the initiator needs to know that packets under the new keys arrived. */
-  handleConfirmed?(): void;
-}
-
-/** Sizes and times of one connection; tests set extreme ones. */
-export interface ConnectionConfig {
-  /** First size of the receive window for file data, and what it may grow to, in bytes. */
-  readonly receiveWindowBytes: number;
-  readonly receiveWindowMaxBytes: number;
-  readonly streamLimits: StreamLimits;
-  readonly keyLimits: KeyLimits;
-  /** Silence after which this side gives up, in microseconds. */
-  readonly idleTimeoutUs: number;
-  /** Time without an acknowledgement, while one is due, after which this side gives up; 0 for never. */
-  readonly patienceUs: number;
-  /** Silence after which the peer is asked for a sign of life; 0 for never. */
-  readonly keepAliveUs: number;
-  /** Size of full datagrams before path MTU discovery. */
-  readonly datagramBytes: number;
-  /** Largest datagram this side receives. */
-  readonly maxDatagramBytes: number;
-  readonly maxAckDelayUs: number;
-  /** Program and version, for people. */
-  readonly agent: string;
-}
-
-/** The values in use outside of tests. */
-export const CONNECTION_CONFIG: ConnectionConfig = {
-  receiveWindowBytes: RECEIVE_MEMORY_BYTES,
-  receiveWindowMaxBytes: RECEIVE_MEMORY_MAX_BYTES,
-  streamLimits: STREAM_LIMITS,
-  keyLimits: KEY_LIMITS,
-  idleTimeoutUs: IDLE_TIMEOUT_US,
-  patienceUs: IDLE_TIMEOUT_US,
-  keepAliveUs: 0,
-  datagramBytes: MIN_DATAGRAM_BYTES,
-  maxDatagramBytes: MAX_DATAGRAM_BYTES,
-  maxAckDelayUs: 25_000, // RFC 9000 §18.2, the default
-  agent: "",
-};
-
-/** The transport parameters that tell the peer about a configuration. */
-export function localTransportParameters(config: ConnectionConfig): TransportParameters {
-  return {
-    ...DEFAULT_TRANSPORT_PARAMETERS,
-    maxIdleTimeoutUs: config.idleTimeoutUs,
-    maxDatagramBytes: config.maxDatagramBytes,
-    initialMaxObjectData: config.receiveWindowBytes,
-    initialMaxStreamData: config.streamLimits.windowBytes,
-    initialMaxStreams: config.streamLimits.peerStreams,
-    maxAckDelayUs: config.maxAckDelayUs,
-    activeConnectionIdLimit: 4, // one in use, and spares for moves in quick succession
-    agent: config.agent,
-  };
-}
-
-/** What a connection is made of. */
-export interface ConnectionOptions {
-  readonly role: Role;
-  readonly crypto: CryptoProvider;
-  /** Seed for pacing jitter and skipped packet numbers; not for secrets. */
-  readonly seed: number;
-  readonly router: ConnectionIdRouter;
-  /** Id under which the peer's packets arrive, already routed. */
-  readonly localConnectionId: Uint8Array;
-  readonly handshake: Handshake;
-  /** Six words, see wire/address.ts. */
-  readonly peerAddress: Int32Array;
-  readonly controllerFactory: CongestionControllerFactory;
-  /** The user's cap, shared by all connections of a process. */
-  readonly rateCap?: Pacer | undefined;
-  /** Largest datagram worth trying on the path, from the local interface. */
-  readonly datagramLimitBytes: number;
-  /** Whether packets are held until `accept`, so that the application can say first where data goes. */
-  readonly waitsForAccept?: boolean | undefined;
-  readonly config: ConnectionConfig;
-  readonly nowUs: number;
-}
+import type { Role } from "./streams.ts";
+import { Streams } from "./streams.ts";
 
 /** One connection. All methods but `pollTransmit` may be called in any order; none blocks. */
 export class Connection {
@@ -158,8 +53,7 @@ export class Connection {
   private receiver: PacketReceiver | undefined;
   private source: ObjectSource | undefined;
   private sink: ObjectSink | undefined;
-  private early: PacketBatch | undefined;
-  private earlyAtUs = 0;
+  private readonly early = new EarlyPackets();
   private keepAliveUs: number;
   private patienceUs: number;
   private isReleased = false;
@@ -283,7 +177,7 @@ export class Connection {
 
   /** Streams that became readable (bytes, the end, or a reset) since the last call. */
   takeReadableStreams(): number[] {
-    this.handleEarly(this.earlyAtUs);
+    this.handleEarly(this.early.heldAtUs);
     return this.streams.takeReadable();
   }
 
@@ -358,45 +252,14 @@ export class Connection {
 
   /** Counters and measurements up to `nowUs`. */
   statistics(nowUs: number): ConnectionStatistics {
-    const { session, receiver, sender } = this;
-    const recovery = session?.recovery;
-    const counters = recovery?.statistics;
-    const tracker = session?.tracker;
-    return {
-      packetsSent: counters?.packetsSent ?? 0,
-      bytesSent: counters?.bytesSent ?? 0,
-      packetsReceived: receiver?.packetsReceived ?? 0,
-      bytesReceived: receiver?.bytesReceived ?? 0,
-      packetsLost: counters?.packetsLost ?? 0,
-      bytesLost: counters?.bytesLost ?? 0,
-      packetsSpurious: counters?.packetsSpurious ?? 0,
-      bytesSpurious: counters?.bytesSpurious ?? 0,
-      retransmittedBytes: sender?.retransmittedBytes ?? 0,
-      objectBytesReceived: receiver?.objectBytesReceived ?? 0,
-      objectBytesDuplicate: receiver?.objectBytesDuplicate ?? 0,
-      packetsDuplicate: tracker?.duplicatePackets ?? 0,
-      packetsReordered: tracker?.reorderedPackets ?? 0,
-      largestReordering: tracker?.reorderingDistance ?? 0,
-      packetsNotAuthentic: session?.keys.failedPackets ?? 0,
-      probeTimeouts: counters?.probeTimeouts ?? 0,
-      ecnState: recovery?.ecnState ?? "testing",
-      packetsCe: counters?.packetsCe ?? 0,
-      keyUpdates: session?.keys.updates ?? 0,
-      pathChanges: receiver?.pathChanges ?? 0,
-      minRttUs: recovery?.minRttUs ?? 0,
-      smoothedRttUs: recovery?.smoothedRttUs ?? 0,
-      latestRttUs: recovery?.latestRttUs ?? 0,
-      rttVariationUs: recovery?.rttVariationUs ?? 0,
-      datagramBytes: session?.mtu.datagramBytes ?? this.config.datagramBytes,
-      congestionWindowBytes: recovery?.congestionWindowBytes ?? 0,
-      bytesInFlight: recovery?.bytesInFlight ?? 0,
-      pacingRateBytesPerSecond: recovery?.pacingRateBytesPerSecond ?? 0,
-      bandwidthBytesPerSecond: recovery?.bandwidthBytesPerSecond ?? 0,
-      controller: recovery?.controllerName ?? "",
-      controllerState: recovery?.controllerState ?? "",
+    return connectionStatistics({
+      session: this.session,
+      receiver: this.receiver,
+      sender: this.sender,
+      firstDatagramBytes: this.config.datagramBytes,
       receiveWindowBytes: this.window.windowBytes,
       limitedUs: this.limits.totals(nowUs),
-    };
+    });
   }
 
   // What the endpoint drives.
@@ -414,7 +277,7 @@ export class Connection {
   handleDatagrams(batch: PacketBatch, from: number, to: number, nowUs: number): void {
     const { session, receiver } = this;
     if (session === undefined || receiver === undefined || !this.isAccepted) {
-      this.holdEarly(batch, from, to, nowUs);
+      this.early.hold(batch, from, to, nowUs);
       return;
     }
     this.handleEarly(nowUs);
@@ -532,25 +395,11 @@ export class Connection {
     this.localIds.releaseAll();
   }
 
-  /** Keeps the first protected packets that overtook the end of the handshake. */
-  private holdEarly(batch: PacketBatch, from: number, to: number, nowUs: number): void {
-    this.earlyAtUs = nowUs;
-    this.early ??= new PacketBatch(EARLY_PACKETS_HELD, EARLY_PACKETS_HELD * MIN_DATAGRAM_BYTES);
-    const { early } = this;
-    for (let i = from; i < to; i++) {
-      if (!early.hasRoom(batch.lengths[i])) return;
-      early.bytes.set(batch.datagram(i), early.usedBytes);
-      const index = early.push(batch.lengths[i], batch.addresses, i);
-      early.ecn[index] = batch.ecn[i];
-    }
-  }
-
   /** Handles the packets that were held, once there are keys and the application knows of the connection. */
   private handleEarly(nowUs: number): void {
-    const { early } = this;
-    if (early === undefined || this.session === undefined || !this.isAccepted) return;
-    this.early = undefined;
-    this.handleDatagrams(early, 0, early.count, nowUs);
+    if (this.early.isEmpty || this.session === undefined || !this.isAccepted) return;
+    const batch = this.early.take();
+    this.handleDatagrams(batch, 0, batch.count, nowUs);
   }
 
   private checkHandshake(nowUs: number): void {
@@ -566,77 +415,34 @@ export class Connection {
   }
 
   private establish(outcome: HandshakeResult, nowUs: number): void {
-    const { options, config, events, streams, window, localIds } = this;
-    const { peerParameters } = outcome;
-    const random = new SeededRandom(options.seed, "connection");
-    const credit = new SendCredit(peerParameters.initialMaxObjectData);
-    const recovery = new Recovery({
-      controllerFactory: options.controllerFactory,
-      datagramBytes: config.datagramBytes,
-      nowUs,
-      randomFloat: () => random.float(),
-      events,
-      maxAckDelayUs: peerParameters.maxAckDelayUs,
-      rateCap: options.rateCap,
-    });
-    if (outcome.rttUs !== undefined) recovery.handleInitialRtt(outcome.rttUs, nowUs);
-    const idleTimeouts = [config.idleTimeoutUs, peerParameters.maxIdleTimeoutUs].filter((us) => us > 0);
-    const datagramLimit = Math.min(options.datagramLimitBytes, peerParameters.maxDatagramBytes);
-    const session: Session = {
-      role: options.role,
-      events,
-      random,
-      localParameters: localTransportParameters(config),
-      peerParameters,
-      keys: new PacketKeys(options.crypto, outcome.sendSecret, outcome.receiveSecret, config.keyLimits),
-      tracker: new AckTracker(config.maxAckDelayUs),
-      recovery,
-      mtu: new MtuDiscovery(config.datagramBytes, datagramLimit),
-      datagramSize: new DatagramSize(Math.min(config.datagramBytes, datagramLimit)),
-      sentFrames: new SentFrames(),
-      streams,
-      window,
-      credit,
-      localIds,
-      remoteIds: new RemoteConnectionIds(outcome.peerConnectionId),
-      control: new ControlQueue({ streams, window, credit, localIds }),
-      paths: this.paths,
-      liveness: new Liveness(
+    const { options, events } = this;
+    const session = establishSession(
+      outcome,
+      options,
+      {
         events,
-        {
-          idleTimeoutUs: idleTimeouts.length === 0 ? 0 : Math.min(...idleTimeouts),
-          patienceUs: this.patienceUs,
-          keepAliveUs: this.keepAliveUs,
-        },
-        nowUs,
-      ),
-      closing: this.closing,
-      limits: this.limits,
-      source: this.source,
-      sink: this.sink,
-      isConfirmed: options.role === "responder",
-    };
+        streams: this.streams,
+        window: this.window,
+        localIds: this.localIds,
+        paths: this.paths,
+        closing: this.closing,
+        limits: this.limits,
+        source: this.source,
+        sink: this.sink,
+      },
+      { patienceUs: this.patienceUs, keepAliveUs: this.keepAliveUs },
+      nowUs,
+    );
     this.session = session;
     this.receiver = new PacketReceiver(session);
     this.sender = new PacketSender(session, this.receiver);
-    this.paths.handleValidated();
-    streams.handlePeerLimits(peerParameters.initialMaxStreams, peerParameters.initialMaxStreamData);
-    session.control.addNewConnectionIds(localIds.replenish(peerParameters.activeConnectionIdLimit));
-    if (options.role === "responder") session.control.addHandshakeDone();
     events.add({
       type: "handshake-completed",
       peerFingerprint: fingerprintOf(outcome.peerIdentity, options.crypto),
-      peerAgent: peerParameters.agent,
+      peerAgent: session.peerParameters.agent,
       version: outcome.version,
       tookUs: nowUs - options.nowUs,
     });
     this.handleEarly(nowUs);
   }
-}
-
-/** A copy of one address of a batch: what a new connection is given. */
-export function addressOf(batch: PacketBatch, index: number): Int32Array {
-  const address = new Int32Array(ADDRESS_WORDS);
-  copyAddress(batch.addresses, index, address, 0);
-  return address;
 }

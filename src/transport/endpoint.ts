@@ -12,6 +12,7 @@ import {
   TRANSFERS_PER_PROCESS,
 } from "../base/limits.ts";
 import { SeededRandom } from "../base/random.ts";
+import { addressOf } from "../wire/address.ts";
 import type { PacketBatch } from "../wire/batch.ts";
 import { sameConnectionId } from "../wire/connection-id.ts";
 import {
@@ -22,8 +23,10 @@ import {
 } from "../wire/header.ts";
 import { bbr } from "./congestion/bbr.ts";
 import type { CongestionControllerFactory } from "./congestion/controller.ts";
-import type { ConnectionConfig, Handshake } from "./connection.ts";
-import { addressOf, Connection, CONNECTION_CONFIG, localTransportParameters } from "./connection.ts";
+import { Connection } from "./connection.ts";
+import type { ConnectionConfig } from "./connection-config.ts";
+import { CONNECTION_CONFIG, localTransportParameters } from "./connection-config.ts";
+import type { Handshake } from "./connection-options.ts";
 import type { ConnectionIdRouter } from "./connection-ids.ts";
 import type { CryptoProvider, DhKeyPair, SigningIdentity } from "./crypto.ts";
 import { DOOR, HandshakeDoor } from "./handshake/door.ts";
@@ -298,7 +301,7 @@ export class Endpoint {
     let answer = verdict === DOOR.answer ? door.answer : undefined;
     if (verdict === DOOR.admit) {
       if (door.packet?.psk !== true || pairing === undefined)
-        return this.admit(accept, addressOf(batch, index), nowUs);
+        return this.admit(accept, addressOf(batch.addresses, index), nowUs);
       answer = this.admitPaired(pairing, batch, index, datagram, nowUs);
       if (answer === undefined) return undefined;
     } else if (verdict === DOOR.pair && door.packet !== undefined) {
@@ -308,7 +311,7 @@ export class Endpoint {
           : pairing.desk.handlePair(door.packet, batch.addresses, index, nowUs);
     }
     if (answer !== undefined && this.answers.length < FORCED_REPLIES_PENDING)
-      this.answers.push({ datagram: answer, address: addressOf(batch, index) });
+      this.answers.push({ datagram: answer, address: addressOf(batch.addresses, index) });
     else this.datagramsDropped++;
     return undefined;
   }
@@ -339,7 +342,7 @@ export class Endpoint {
       return desk.refuse(attempt, packet);
     }
     desk.admit(attempt);
-    this.open(member, id, handshake, addressOf(batch, index), nowUs);
+    this.open(member, id, handshake, addressOf(batch.addresses, index), nowUs);
     return undefined;
   }
 

@@ -7,7 +7,7 @@ import { ECN, type PacketBatch } from "../wire/batch.ts";
 import { closeBytes, FRAME, PATH_DATA_FRAME_BYTES, writeBare, writeClose } from "../wire/frames.ts";
 import { SHORT_HEADER_BYTES } from "../wire/header.ts";
 import { ACK_EVERY_PACKETS } from "./ack-tracker.ts";
-import type { SendLimit } from "./connection-statistics.ts";
+import type { SendLimit } from "./limit-clock.ts";
 import { TAG_BYTES } from "./crypto.ts";
 import { PacketBuilder } from "./packet-builder.ts";
 import type { PacketReceiver } from "./packet-receiver.ts";

@@ -8,7 +8,7 @@ import type { TransportParameters } from "../wire/transport-parameters.ts";
 import type { AckTracker } from "./ack-tracker.ts";
 import type { Closing } from "./closing.ts";
 import type { LocalConnectionIds, RemoteConnectionIds } from "./connection-ids.ts";
-import type { LimitClock } from "./connection-statistics.ts";
+import type { LimitClock } from "./limit-clock.ts";
 import type { ControlQueue } from "./control-queue.ts";
 import type { ReceiveWindow, SendCredit } from "./flow-control.ts";
 import type { DatagramSize } from "./datagram-size.ts";

@@ -16,6 +16,11 @@ export function copyAddress(from: Int32Array, fromIndex: number, to: Int32Array,
   for (let i = 0; i < ADDRESS_WORDS; i++) to[target + i] = from[source + i];
 }
 
+/** A copy of one address of a word array; `index` counts addresses. */
+export function addressOf(addresses: Int32Array, index: number): Int32Array {
+  return addresses.slice(index * ADDRESS_WORDS, (index + 1) * ADDRESS_WORDS);
+}
+
 /** Whether two addresses in word arrays are the same; indexes count addresses. */
 export function sameAddress(a: Int32Array, aIndex: number, b: Int32Array, bIndex: number): boolean {
   const left = aIndex * ADDRESS_WORDS;
