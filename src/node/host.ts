@@ -29,6 +29,9 @@ export interface HostedWork {
   nextTimeoutUs(): number | undefined;
 }
 
+/** Times in one turn that a session goes on with what the disk did at once. */
+const DISK_ROUNDS = 16;
+
 /** A connection that somebody waits for. */
 interface Watched {
   readonly connection: Connection;
@@ -213,7 +216,10 @@ export class Host {
     if (this.work === undefined) return;
     const { hosted, disk } = this.work;
     hosted.handleTurn(nowUs);
-    if (hosted.hasDiskRequests) for (const request of hosted.takeDiskRequests()) disk.perform(request);
+    for (let i = 0; i < DISK_ROUNDS && hosted.hasDiskRequests; i++) {
+      for (const request of hosted.takeDiskRequests()) disk.perform(request);
+      disk.report();
+    }
   }
 
   private reactTo(watched: Watched, nowUs: number): void {
@@ -222,8 +228,9 @@ export class Host {
     if (binding !== undefined && disk !== undefined) {
       binding.pump(nowUs);
       const { session } = binding;
-      if (session.hasDiskRequests) {
+      for (let i = 0; i < DISK_ROUNDS && session.hasDiskRequests; i++) {
         for (const request of session.takeDiskRequests()) disk.perform(request);
+        disk.report();
       }
       for (const event of session.takeEvents()) watched.onEvent(event);
       if (session.outcome !== undefined && watched.onOutcome !== undefined) {

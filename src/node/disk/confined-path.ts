@@ -50,14 +50,76 @@ export function closeRoot(root: Root): void {
   if (root.descriptor >= 0) closeSync(root.descriptor);
 }
 
+/** A parent directory that is held open, and by how many. */
+interface HeldParent {
+  readonly root: Root;
+  readonly components: readonly string[];
+  readonly descriptor: number;
+  holders: number;
+}
+
 /**
- * A path for the entry `components` below `root` (the root itself when empty), valid until released.
- *
- * @throws the system's error (`ELOOP` or `ENOTDIR` for a link in place of a parent directory).
+ * Confines paths. The parent of the last path is kept for the next ones of the same directory until
+ * `forget` is called, which the owner does before anybody else could have changed the tree and relied on it:
+ * at the end of what it does in one go.
  */
-export function confine(root: Root, components: readonly string[]): ConfinedPath {
-  if (!IS_LINUX) return confineByLooking(root, components);
-  if (components.length === 0) return { path: `/proc/self/fd/${root.descriptor}/.`, release: nothing };
+export class PathConfiner {
+  private last: HeldParent | undefined;
+
+  /**
+   * A path for the entry `components` below `root` (the root itself when empty), valid until released.
+   *
+   * @throws the system's error (`ELOOP` or `ENOTDIR` for a link in place of a parent directory).
+   */
+  confine(root: Root, components: readonly string[]): ConfinedPath {
+    if (!IS_LINUX) return confineByLooking(root, components);
+    const depth = components.length - 1;
+    if (depth < 0) return { path: `/proc/self/fd/${root.descriptor}/.`, release: nothing };
+    const name = components[depth];
+    if (depth === 0) return { path: `/proc/self/fd/${root.descriptor}/${name}`, release: nothing };
+    let held = this.last;
+    if (held === undefined || held.root !== root || !isParent(held.components, components)) {
+      this.forget();
+      held = {
+        root,
+        components: components.slice(0, depth),
+        descriptor: openParent(root, components),
+        holders: 1,
+      };
+      this.last = held;
+    }
+    const parent = held;
+    parent.holders++;
+    return { path: `/proc/self/fd/${parent.descriptor}/${name}`, release: () => giveBack(parent) };
+  }
+
+  /** Whether a parent is kept. */
+  get holdsParent(): boolean {
+    return this.last !== undefined;
+  }
+
+  /** The next path is looked up from its root. */
+  forget(): void {
+    if (this.last !== undefined) giveBack(this.last);
+    this.last = undefined;
+  }
+}
+
+function giveBack(parent: HeldParent): void {
+  parent.holders--;
+  if (parent.holders === 0) closeSync(parent.descriptor);
+}
+
+/** Whether `parent` is all of `components` but the last. */
+function isParent(parent: readonly string[], components: readonly string[]): boolean {
+  if (parent.length !== components.length - 1) return false;
+  // From the end: that is where neighbours differ.
+  for (let i = parent.length - 1; i >= 0; i--) if (parent[i] !== components[i]) return false;
+  return true;
+}
+
+/** Opens the directory above the last of `components`, each from the one above it. */
+function openParent(root: Root, components: readonly string[]): number {
   let parent = root.descriptor;
   for (let i = 0; i < components.length - 1; i++) {
     let next: number;
@@ -71,11 +133,7 @@ export function confine(root: Root, components: readonly string[]): ConfinedPath
     }
     parent = next;
   }
-  const held = parent;
-  return {
-    path: `/proc/self/fd/${held}/${components[components.length - 1]}`,
-    release: held === root.descriptor ? nothing : () => closeSync(held),
-  };
+  return parent;
 }
 
 function confineByLooking(root: Root, components: readonly string[]): ConfinedPath {

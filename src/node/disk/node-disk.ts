@@ -1,32 +1,42 @@
 /**
  * The disk of this machine: carries out the operations of `src/files/disk.ts`.
  *
- * What can wait for a device (data, syncs, names) runs on libuv's threads; looking up and closing
- * handles happens at once. Nothing is retried: what to do about a failure is decided by the caller.
+ * What waits for a device (syncs, large data, directories) runs on libuv's threads. What the system mostly
+ * answers from memory (names, facts, small data) is done at once as long as that is quick: `call-pace.ts`.
+ * Nothing is retried: what to do about a failure is decided by the caller.
  */
 import {
   close,
   closeSync,
   constants,
   fchmod,
+  fchmodSync,
   fdatasync,
   fstat,
+  fstatSync,
   fsync,
   ftruncate,
   futimes,
+  futimesSync,
   link,
+  linkSync,
   lstat,
+  lstatSync,
   mkdir,
   open,
+  openSync,
   opendir,
   read,
+  readSync,
   readlink,
   rename,
   rmdir,
   statfs,
   symlink,
   unlink,
+  unlinkSync,
   write,
+  writeSync,
   type BigIntStats,
   type Dir,
   type Dirent,
@@ -46,7 +56,8 @@ import type {
 import { assert } from "../../base/assert.ts";
 import { makeDirectories } from "../make-directories.ts";
 import { syncDirectory } from "../stores/atomic-file.ts";
-import { closeRoot, confine, openRoot, type ConfinedPath, type Root } from "./confined-path.ts";
+import { CallPace } from "./call-pace.ts";
+import { closeRoot, openRoot, PathConfiner, type ConfinedPath, type Root } from "./confined-path.ts";
 import { releaseLock, takeLock } from "./lock-file.ts";
 
 /** Told the result of each operation, never from inside `perform`. */
@@ -55,8 +66,50 @@ export type DiskResultHandler = (id: number, result: DiskResult) => void;
 type Done = (result: DiskResult) => void;
 
 const OK = { ok: true } as const;
+
+/** Data of at most so many bytes is read and written at once: copying it takes less time than waking a thread. */
+const DIRECT_BYTES = 64 * 1024;
+
+/** Operations that the system mostly answers from memory. */
+const DIRECT_KINDS: readonly DiskOperationKind[] = [
+  "open-source",
+  "open-staging",
+  "create-staging",
+  "read",
+  "write",
+  "stat-file",
+  "close-file",
+  "set-file-facts",
+  "link",
+  "unlink",
+  "lstat",
+  "read-directory",
+];
 const NOFOLLOW = constants.O_NOFOLLOW ?? 0;
 const NONBLOCK = constants.O_NONBLOCK ?? 0;
+
+/** Operations that open a file. */
+type OpeningKind = "open-source" | "open-staging" | "create-staging";
+
+const OPEN_FLAGS: Readonly<Record<OpeningKind, number>> = {
+  "open-source": constants.O_RDONLY | NONBLOCK | NOFOLLOW,
+  "open-staging": constants.O_RDWR | NONBLOCK | NOFOLLOW,
+  "create-staging": constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | NOFOLLOW,
+};
+
+/** Not a file to read or write. The system says EISDIR of a directory opened for writing, before we can look. */
+const NOT_REGULAR = { ok: false, errno: "ENOTREG" } as const;
+
+/** Whether what was opened is what `kind` may open. */
+function isWelcome(kind: OpeningKind, status: BigIntStats): boolean {
+  if (!status.isFile()) return false;
+  if (kind !== "open-staging") return true;
+  return status.nlink === 1n && (process.getuid === undefined || status.uid === BigInt(process.getuid()));
+}
+
+/** A missing name is an ordinary answer: no exception is built for it. */
+const QUIET = { throwIfNoEntry: false } as const;
+const EXACT_QUIET = { bigint: true, throwIfNoEntry: false } as const;
 
 function failure(error: unknown): DiskFailure {
   const code = (error as NodeJS.ErrnoException | null)?.code;
@@ -86,6 +139,13 @@ export class NodeDisk {
   private readonly handle: DiskResultHandler;
   private readonly roots = new Map<number, Root>();
   private readonly directories = new Map<number, Dir>();
+  private readonly confiner = new PathConfiner();
+  private readonly paces = new Map<DiskOperationKind, CallPace>(
+    DIRECT_KINDS.map((kind) => [kind, new CallPace()]),
+  );
+  /** Results of what was done at once. */
+  private ready: { readonly done: Done; readonly result: DiskResult }[] = [];
+  private isTidyDue = false;
   private nextHandle = 1;
   /** Operations under way. */
   pending = 0;
@@ -104,11 +164,161 @@ export class NodeDisk {
       this.pending--;
       this.handle(request.id, result);
     };
+    this.tidySoon();
+    const pace = this.paces.get(request.operation.kind);
     try {
-      this.begin(request.operation, done);
+      if (pace?.takeTurn() !== true) this.begin(request.operation, done);
+      else {
+        const startedAt = performance.now();
+        const result = this.attempt(request.operation);
+        pace.handleCall((performance.now() - startedAt) * 1_000);
+        if (result === undefined) this.begin(request.operation, done);
+        else this.ready.push({ done, result });
+      }
     } catch (error) {
-      queueMicrotask(() => done(failure(error)));
+      this.ready.push({ done, result: failure(error) });
     }
+  }
+
+  /**
+   * Reports the results of operations that were done at once. Happens by itself when the caller of `perform` has
+   * returned; who has more to do with them calls it earlier.
+   */
+  report(): void {
+    while (this.ready.length > 0) {
+      const { ready } = this;
+      this.ready = [];
+      for (const { done, result } of ready) done(result);
+    }
+  }
+
+  /** When the caller is done: reports what is left, and lets go of the directory of the last path. */
+  private tidySoon(): void {
+    if (this.isTidyDue) return;
+    this.isTidyDue = true;
+    queueMicrotask(() => {
+      this.isTidyDue = false;
+      this.confiner.forget();
+      this.report();
+    });
+  }
+
+  /** Does an operation at once; `undefined` if it is one that may take its time. */
+  private attempt(operation: DiskOperation): DiskResult | undefined {
+    try {
+      return this.doNow(operation);
+    } catch (error) {
+      return failure(error);
+    }
+  }
+
+  private doNow(operation: DiskOperation): DiskResult | undefined {
+    switch (operation.kind) {
+      case "open-source":
+      case "open-staging":
+      case "create-staging":
+        return this.openNow(operation);
+      case "read": {
+        const { file, target, offset } = operation;
+        if (target.length > DIRECT_BYTES) return undefined;
+        return { ok: true, lengthBytes: readSync(file, target, 0, target.length, offset) };
+      }
+      case "write": {
+        const { file, bytes, offset } = operation;
+        if (bytes.length > DIRECT_BYTES) return undefined;
+        return { ok: true, lengthBytes: writeSync(file, bytes, 0, bytes.length, offset) };
+      }
+      case "stat-file":
+        return { ok: true, facts: factsOf(fstatSync(operation.file, { bigint: true })) };
+      case "close-file":
+        closeSync(operation.file);
+        return OK;
+      case "set-file-facts": {
+        const { file, mode, modifiedAtUs } = operation;
+        if (mode !== undefined) fchmodSync(file, mode);
+        if (modifiedAtUs !== undefined) futimesSync(file, modifiedAtUs / 1e6, modifiedAtUs / 1e6);
+        return OK;
+      }
+      case "link":
+        return this.linkNow(operation);
+      case "unlink":
+        return this.nameNow(operation, (path) => {
+          // With its last name a file may lose its contents, which takes time.
+          if ((lstatSync(path, QUIET)?.nlink ?? 1) < 2) return undefined;
+          unlinkSync(path);
+          return OK;
+        });
+      case "lstat":
+        return this.nameNow(operation, (path) => {
+          const status = lstatSync(path, EXACT_QUIET);
+          return status === undefined ? { ok: false, errno: "ENOENT" } : { ok: true, facts: factsOf(status) };
+        });
+      case "read-directory":
+        return this.readDirectoryNow(operation);
+      default:
+        return undefined;
+    }
+  }
+
+  /** Uses one name below a root at once. */
+  private nameNow<Result>(
+    operation: { readonly root: number; readonly path: readonly string[] },
+    use: (path: string) => Result,
+  ): Result {
+    const { path, release } = this.confiner.confine(this.root(operation.root), operation.path);
+    try {
+      return use(path);
+    } finally {
+      release();
+    }
+  }
+
+  private openNow(operation: OperationOf<OpeningKind>): DiskResult {
+    const file = this.nameNow(operation, (path) => {
+      try {
+        return openSync(path, OPEN_FLAGS[operation.kind], 0o600);
+      } catch (error) {
+        return failure(error);
+      }
+    });
+    if (typeof file !== "number") return file.errno === "EISDIR" ? NOT_REGULAR : file;
+    if (operation.kind === "create-staging") return { ok: true, file };
+    try {
+      const status = fstatSync(file, { bigint: true });
+      if (isWelcome(operation.kind, status)) return { ok: true, file, facts: factsOf(status) };
+    } catch (error) {
+      closeSync(file);
+      return failure(error);
+    }
+    closeSync(file);
+    return NOT_REGULAR;
+  }
+
+  private linkNow(operation: OperationOf<"link">): DiskResult {
+    const root = this.root(operation.root);
+    const from = this.confiner.confine(root, operation.from);
+    try {
+      const to = this.confiner.confine(root, operation.to);
+      try {
+        linkSync(from.path, to.path);
+        return OK;
+      } finally {
+        to.release();
+      }
+    } finally {
+      from.release();
+    }
+  }
+
+  private readDirectoryNow(operation: OperationOf<"read-directory">): DiskResult {
+    const directory = this.directory(operation.directory);
+    const entries: ListedEntry[] = [];
+    while (entries.length < operation.maxEntries) {
+      const entry = directory.readSync();
+      if (entry === null) break;
+      entries.push(listed(entry));
+    }
+    return { ok: true, entries };
   }
 
   /** Closes what is still open: for a process that goes on after a transfer was dropped. */
@@ -117,6 +327,7 @@ export class NodeDisk {
     this.directories.clear();
     for (const root of this.roots.values()) closeRoot(root);
     this.roots.clear();
+    this.confiner.forget();
   }
 
   private begin(operation: DiskOperation, done: Done): void {
@@ -134,15 +345,9 @@ export class NodeDisk {
       case "remove-directory":
         return this.named(operation, done, (path, end) => rmdir(path, end));
       case "open-source":
-        return this.openFile(operation, constants.O_RDONLY | NONBLOCK | NOFOLLOW, done);
       case "open-staging":
-        return this.openFile(operation, constants.O_RDWR | NONBLOCK | NOFOLLOW, done);
       case "create-staging":
-        return this.openFile(
-          operation,
-          constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | NOFOLLOW,
-          done,
-        );
+        return this.openFile(operation, done);
       case "read":
         return read(
           operation.file,
@@ -245,7 +450,7 @@ export class NodeDisk {
     done: Done,
     call: (path: string, end: (error: NodeJS.ErrnoException | null) => void) => void,
   ): void {
-    const { path, release } = confine(this.root(operation.root), operation.path);
+    const { path, release } = this.confiner.confine(this.root(operation.root), operation.path);
     call(path, (error) => {
       release();
       done(error === null ? OK : failure(error));
@@ -260,7 +465,7 @@ export class NodeDisk {
   ): void {
     const root = this.root(operation.root);
     later(done, () => {
-      const { path, release } = confine(root, operation.path);
+      const { path, release } = this.confiner.confine(root, operation.path);
       try {
         call(path, `${root.location}\0${operation.path.join("/")}`);
         return OK;
@@ -276,10 +481,10 @@ export class NodeDisk {
     call: (from: string, to: string, end: (error: NodeJS.ErrnoException | null) => void) => void,
   ): void {
     const root = this.root(operation.root);
-    const from = confine(root, operation.from);
+    const from = this.confiner.confine(root, operation.from);
     let to: ConfinedPath;
     try {
-      to = confine(root, operation.to);
+      to = this.confiner.confine(root, operation.to);
     } catch (error) {
       from.release();
       throw error;
@@ -291,34 +496,25 @@ export class NodeDisk {
     });
   }
 
-  private openFile(
-    operation: OperationOf<"open-source" | "open-staging" | "create-staging">,
-    flags: number,
-    done: Done,
-  ): void {
-    const { path, release } = confine(this.root(operation.root), operation.path);
-    open(path, flags, 0o600, (error, file) => {
+  private openFile(operation: OperationOf<OpeningKind>, done: Done): void {
+    const { kind } = operation;
+    const { path, release } = this.confiner.confine(this.root(operation.root), operation.path);
+    open(path, OPEN_FLAGS[kind], 0o600, (error, file) => {
       release();
-      // A directory cannot be opened for writing: the system says so before we can look.
-      if (error?.code === "EISDIR") return done({ ok: false, errno: "ENOTREG" });
+      if (error?.code === "EISDIR") return done(NOT_REGULAR);
       if (error !== null) return done(failure(error));
-      if (operation.kind === "create-staging") return done({ ok: true, file });
+      if (kind === "create-staging") return done({ ok: true, file });
       fstat(file, { bigint: true }, (statError, status) => {
-        const isRefused =
-          statError !== null ||
-          !status.isFile() ||
-          (operation.kind === "open-staging" &&
-            (status.nlink !== 1n ||
-              (process.getuid !== undefined && status.uid !== BigInt(process.getuid()))));
-        if (!isRefused) return done({ ok: true, file, facts: factsOf(status) });
+        if (statError === null && isWelcome(kind, status))
+          return done({ ok: true, file, facts: factsOf(status) });
         closeSync(file);
-        done(statError === null ? { ok: false, errno: "ENOTREG" } : failure(statError));
+        done(statError === null ? NOT_REGULAR : failure(statError));
       });
     });
   }
 
   private stat(operation: OperationOf<"lstat">, done: Done): void {
-    const { path, release } = confine(this.root(operation.root), operation.path);
+    const { path, release } = this.confiner.confine(this.root(operation.root), operation.path);
     lstat(path, { bigint: true }, (error, status) => {
       release();
       done(error === null ? { ok: true, facts: factsOf(status) } : failure(error));
@@ -331,7 +527,7 @@ export class NodeDisk {
     done: Done,
     call: (descriptor: number, end: Done) => void,
   ): void {
-    const { path, release } = confine(this.root(operation.root), operation.path);
+    const { path, release } = this.confiner.confine(this.root(operation.root), operation.path);
     open(path, constants.O_RDONLY | (constants.O_DIRECTORY ?? 0) | NOFOLLOW, (error, descriptor) => {
       release();
       if (error !== null) return done(failure(error));
@@ -343,7 +539,7 @@ export class NodeDisk {
   }
 
   private openDirectory(operation: OperationOf<"open-directory">, done: Done): void {
-    const { path, release } = confine(this.root(operation.root), operation.path);
+    const { path, release } = this.confiner.confine(this.root(operation.root), operation.path);
     const begin = (name: string, cleanUp: () => void): void => {
       // Names come as bytes: one that is not UTF-8 must be seen as such, not as replacement characters.
       opendir(name, { encoding: "buffer" as BufferEncoding, bufferSize: 256 }, (error, directory) => {
@@ -378,7 +574,7 @@ export class NodeDisk {
   }
 
   private readLink(operation: OperationOf<"read-link">, done: Done): void {
-    const { path, release } = confine(this.root(operation.root), operation.path);
+    const { path, release } = this.confiner.confine(this.root(operation.root), operation.path);
     readlink(path, { encoding: "buffer" }, (error, target) => {
       release();
       if (error !== null) return done(failure(error));
@@ -392,7 +588,7 @@ export class NodeDisk {
   }
 
   private freeSpace(operation: OperationOf<"free-space">, done: Done): void {
-    const { path, release } = confine(this.root(operation.root), []);
+    const { path, release } = this.confiner.confine(this.root(operation.root), []);
     statfs(path, (error, status) => {
       release();
       done(error === null ? { ok: true, freeBytes: status.bavail * status.bsize } : failure(error));
