@@ -15,6 +15,9 @@ const REDRAWS_PER_SECOND = 10;
 /** Seconds between progress lines where there is no terminal. */
 const PLAIN_LINE_SECONDS = 10;
 
+/** Characters of JSON lines that are held back, at most, to be written together. */
+const HELD_CHARACTERS = 64 * 1_024;
+
 /** Output of one command. */
 export class Output {
   private readonly isJson: boolean;
@@ -23,11 +26,14 @@ export class Output {
   private bar: Progress.SingleBar | undefined;
   private diverted: ((line: string) => void) | undefined;
   private lastPlainAt = performance.now();
+  /** JSON lines of this turn: a system call for each of thirty thousand is time that files could have. */
+  private heldLines = "";
 
   constructor(options: CommonOptions) {
     this.isJson = options.json === true;
     this.isQuiet = options.quiet === true;
     this.isTerminal = process.stderr.isTTY && process.env["TERM"] !== "dumb";
+    if (this.isJson) process.on("exit", () => this.writeLines());
   }
 
   /** Whether JSON lines were asked for. */
@@ -50,9 +56,18 @@ export class Output {
     this.diverted = write;
   }
 
-  /** A JSON line, when asked for. */
+  /** A JSON line, when asked for. It is written at the end of the turn. */
   json(event: Readonly<Record<string, unknown>> & { readonly event: string }): void {
-    if (this.isJson) process.stdout.write(`${jsonLine(event)}\n`);
+    if (!this.isJson) return;
+    if (this.heldLines === "") setImmediate(() => this.writeLines());
+    this.heldLines += `${jsonLine(event)}\n`;
+    if (this.heldLines.length > HELD_CHARACTERS) this.writeLines();
+  }
+
+  private writeLines(): void {
+    if (this.heldLines === "") return;
+    process.stdout.write(this.heldLines);
+    this.heldLines = "";
   }
 
   /** A line for a person, unless quiet. */

@@ -78,6 +78,8 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
   private readonly files = new Map<number, IncomingFile>();
   /** Prepared files that wait for the check of free space. */
   private toAccept: IncomingFile[] = [];
+  /** Prepared files whose contents are compared first: that moves no data and waits for no space. */
+  private toCompare: IncomingFile[] = [];
   private readonly list = new EntryList();
   private readonly verdicts: EntryVerdicts;
   private readonly preparation: EntryPreparation;
@@ -107,7 +109,7 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
       directories: this.directories,
       publisher,
       verdicts: this.verdicts,
-      onFile: (file) => this.toAccept.push(file),
+      onFile: (file) => (file.comparison === "running" ? this.toCompare : this.toAccept).push(file),
       onProgress: () => this.pump(),
     });
     this.output = new StagingOutput(runner, root, this.pool, publisher, this);
@@ -339,14 +341,13 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
     return false;
   }
 
-  /** Accepts what may be; a comparison moves no data and waits for no space. */
+  /** Accepts what may be. */
   private acceptAll(): void {
-    const isOpen = this.space.isOpen;
-    const accepted = isOpen
-      ? this.toAccept
-      : this.toAccept.filter(({ comparison }) => comparison === "running");
-    if (accepted.length === 0) return;
-    this.toAccept = isOpen ? [] : this.toAccept.filter(({ comparison }) => comparison !== "running");
+    if (this.toCompare.length > 0) this.accept(this.toCompare.splice(0));
+    if (this.toAccept.length > 0 && this.space.isOpen) this.accept(this.toAccept.splice(0));
+  }
+
+  private accept(accepted: readonly IncomingFile[]): void {
     for (const file of accepted) {
       this.files.set(file.object, file);
       file.state = "receiving";
@@ -539,7 +540,7 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
     if (this.ending !== "waiting") return;
     this.ending = "cleaning";
     const { runner, root } = this.setup;
-    const files = [...this.files.values(), ...this.toAccept];
+    const files = [...this.files.values(), ...this.toAccept, ...this.toCompare];
     for (const file of files) this.intake.discardOpen(file);
     const keeps = this.endCode === undefined || keepsState(this.endCode);
     const work = keeps

@@ -13,7 +13,13 @@ const THREAD_COST_US = 50;
 /** Time that calls may lose against threads before these take over, in microseconds: less than a packet's way over the Internet. */
 const CREDIT_US = 5_000;
 
-/** The same for the next attempt, so that a disk that stays slow is found out soon. */
+/** Most that one call may lose: a process that has to share its processor loses a few milliseconds now and then, without any fault of the disk. */
+const LOSS_MAX_US = 2_000;
+
+/** A call that took so long is reason enough. */
+const STALL_US = 50_000;
+
+/** The credit of the next attempt, so that a disk that stays slow is found out soon. */
 const PROBE_CREDIT_US = 500;
 
 /** Calls that go to threads after the credit was lost; twice as many each time it is lost again, up to `THREAD_CALLS_MAX`. */
@@ -35,7 +41,8 @@ export class CallPace {
 
   /** A call was made at once and took so long, in microseconds. */
   handleCall(elapsedUs: number): void {
-    this.creditUs = Math.min(CREDIT_US, this.creditUs + THREAD_COST_US - elapsedUs);
+    const lossUs = elapsedUs < STALL_US ? Math.min(elapsedUs, LOSS_MAX_US) : Infinity;
+    this.creditUs = Math.min(CREDIT_US, this.creditUs + THREAD_COST_US - lossUs);
     if (this.creditUs === CREDIT_US) this.threadCallsNext = THREAD_CALLS;
     if (this.creditUs >= 0) return;
     this.creditUs = PROBE_CREDIT_US;
