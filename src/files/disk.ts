@@ -57,6 +57,8 @@ export interface ListedEntry {
   /** Whether `name` is the name on disk. */
   readonly isExactName: boolean;
   readonly kind: EntryKind;
+  /** What `lstat` would say of it, if that was asked for and could be had in passing. */
+  readonly facts?: EntryFacts;
 }
 
 /** A primitive operation. Results per kind are in `DiskAnswers`. */
@@ -137,6 +139,8 @@ export type DiskOperation =
       readonly kind: "read-directory";
       readonly directory: DirectoryHandle;
       readonly maxEntries: number;
+      /** Facts of the entries are wanted: those that come without waiting for them are in the result. */
+      readonly withFacts?: boolean;
     }
   | { readonly kind: "close-directory"; readonly directory: DirectoryHandle }
   /** The target of a symbolic link. Fails with `EILSEQ` if it is not valid UTF-8. */

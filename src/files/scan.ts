@@ -76,7 +76,7 @@ export function* scanPage(state: ScanState): DiskSequence<ScannedEntry[] | undef
     else {
       const start = state.starts.shift();
       if (start === undefined) return undefined;
-      yield* look(state, start, found, true);
+      yield* look(state, start, found, undefined);
     }
   }
   return found;
@@ -114,7 +114,8 @@ function* listPage(
   open: { readonly handle: number; readonly at: ScanStart },
   found: ScannedEntry[],
 ): DiskSequence<void> {
-  const page = yield* ask({ kind: "read-directory", directory: open.handle, maxEntries: PAGE_ENTRIES });
+  const { handle: directory } = open;
+  const page = yield* ask({ kind: "read-directory", directory, maxEntries: PAGE_ENTRIES, withFacts: true });
   if (!page.ok || page.entries.length === 0) {
     if (!page.ok) found.push(failure(open.at.name, page.errno));
     yield* endScan(state);
@@ -145,21 +146,26 @@ function* lookListed(
     return;
   }
   const at = { root: parent.root, path: [...parent.path, listed.name], name };
-  yield* look(state, at, found, false);
+  yield* look(state, at, found, listed);
 }
 
 function* look(
   state: ScanState,
   start: ScanStart,
   found: ScannedEntry[],
-  isStart: boolean,
+  /** `undefined` for what the user named. */
+  listed: ListedEntry | undefined,
 ): DiskSequence<void> {
-  const looked = yield* ask({ kind: "lstat", root: start.root, path: start.path });
-  if (!looked.ok) {
-    found.push(failure(start.name.length === 0 ? start.path : start.name, looked.errno));
-    return;
+  const isStart = listed === undefined;
+  let facts = listed?.facts;
+  if (facts === undefined) {
+    const looked = yield* ask({ kind: "lstat", root: start.root, path: start.path });
+    if (!looked.ok) {
+      found.push(failure(start.name.length === 0 ? start.path : start.name, looked.errno));
+      return;
+    }
+    ({ facts } = looked);
   }
-  const { facts } = looked;
   // Only a directory can be offered by its contents; anything else has a name.
   const isNameless = start.name.length === 0 && facts.kind !== "directory";
   const at = isNameless ? { ...start, name: start.path.slice(-1) } : start;

@@ -32,15 +32,16 @@ export class CallPace {
   private threadCallsLeft = 0;
   private threadCallsNext = THREAD_CALLS;
 
-  /** Whether the next call is to be made at once; then `handleCall` is told how long it took. */
+  /** Whether the next call is to be made at once; then `handleCalls` is told how long it took. */
   takeTurn(): boolean {
     if (this.threadCallsLeft === 0) return true;
     this.threadCallsLeft--;
     return false;
   }
 
-  /** A call was made at once and took so long, in microseconds. */
-  handleCall(elapsedUs: number): void {
+  /** Calls, one unless said, were made at once and took so long together, in microseconds. */
+  handleCalls(totalUs: number, count = 1): void {
+    const elapsedUs = totalUs / count;
     const lossUs = elapsedUs < STALL_US ? Math.min(elapsedUs, LOSS_MAX_US) : Infinity;
     this.creditUs = Math.min(CREDIT_US, this.creditUs + THREAD_COST_US - lossUs);
     if (this.creditUs === CREDIT_US) this.threadCallsNext = THREAD_CALLS;

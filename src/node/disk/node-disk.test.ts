@@ -86,6 +86,90 @@ describe("files", () => {
   });
 });
 
+describe("what is done at once", () => {
+  test("is reported when the caller has returned, or when it asks for it", async () => {
+    const root = await openRoot();
+    const seen: string[] = [];
+    const perform = (name: string): void => {
+      const id = nextId++;
+      waiting.set(id, (result) => seen.push(`${name} ${result.ok ? "ok" : result.errno}`));
+      disk.perform({ id, operation: { kind: "lstat", root, path: [name] } });
+    };
+    writeFileSync(join(directory, "here"), "");
+    perform("here");
+    perform("none");
+    expect(seen).toEqual([]);
+    disk.report();
+    expect(seen).toEqual(["here ok", "none ENOENT"]);
+    perform("here");
+    expect(seen.length).toBe(2);
+    await Promise.resolve();
+    expect(seen.length).toBe(3);
+  });
+
+  test("a directory that was swapped for another is seen by the next operation", async () => {
+    const root = await openRoot();
+    const exists = async (): Promise<boolean> => (await run({ kind: "lstat", root, path: ["d", "x"] })).ok;
+    mkdirSync(join(directory, "d"));
+    writeFileSync(join(directory, "d/x"), "");
+    expect(await exists()).toBe(true);
+    rmSync(join(directory, "d"), { recursive: true });
+    mkdirSync(join(directory, "d"));
+    expect(await exists()).toBe(false);
+  });
+
+  test("no directory stays open behind it", async () => {
+    const root = await openRoot();
+    const open = (): number => readdirSync("/proc/self/fd").length;
+    mkdirSync(join(directory, "a/b/c"), { recursive: true });
+    await run({ kind: "lstat", root, path: ["a", "x"] });
+    const before = open();
+    for (const path of [
+      ["a", "x"],
+      ["a", "b", "x"],
+      ["a", "b", "c", "x"],
+      ["none", "x"],
+    ]) {
+      await run({ kind: "lstat", root, path });
+      await run({ kind: "unlink", root, path });
+      await run({ kind: "link", root, from: path, to: ["a", "y"] });
+    }
+    expect(open()).toBe(before);
+  });
+
+  test("names with others beside them go at once, last ones with their contents all the same", async () => {
+    const root = await openRoot();
+    writeFileSync(join(directory, "x"), "text");
+    expect(await run({ kind: "link", root, from: ["x"], to: ["y"] })).toEqual({ ok: true });
+    expect(await run({ kind: "unlink", root, path: ["x"] })).toEqual({ ok: true });
+    expect(await run({ kind: "unlink", root, path: ["x"] })).toEqual({ ok: false, errno: "ENOENT" });
+    expect(readFileSync(join(directory, "y"), "utf8")).toBe("text");
+    expect(await run({ kind: "unlink", root, path: ["y"] })).toEqual({ ok: true });
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  test("a listing says of its entries what lstat would, when it is asked to", async () => {
+    const root = await openRoot();
+    mkdirSync(join(directory, "d"));
+    writeFileSync(join(directory, "d/f"), "four");
+    symlinkSync("/etc", join(directory, "d/l"));
+    const { directory: handle } = (await run({
+      kind: "open-directory",
+      root,
+      path: ["d"],
+    })) as unknown as { directory: number };
+    const page = await run({ kind: "read-directory", directory: handle, maxEntries: 10, withFacts: true });
+    const entries = page["entries"] as { name: string; facts: unknown }[];
+    expect(entries.map(({ name }) => name).sort()).toEqual(["f", "l"]);
+    for (const { name, facts } of entries) {
+      const looked = await run({ kind: "lstat", root, path: ["d", name] });
+      expect(facts).toEqual(looked["facts"]);
+      expect(facts).toMatchObject({ kind: name === "f" ? "file" : "symlink" });
+    }
+    await run({ kind: "close-directory", directory: handle });
+  });
+});
+
 describe("confinement", () => {
   test("no operation follows a link in place of a parent directory", async () => {
     const outside = mkdtempSync(join(tmpdir(), "godwit-outside-"));

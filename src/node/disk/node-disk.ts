@@ -65,6 +65,13 @@ export type DiskResultHandler = (id: number, result: DiskResult) => void;
 
 type Done = (result: DiskResult) => void;
 
+/** A directory that is being listed, and where it is. */
+interface OpenDirectory {
+  readonly directory: Dir;
+  readonly root: number;
+  readonly path: readonly string[];
+}
+
 const OK = { ok: true } as const;
 
 /** Data of at most so many bytes is read and written at once: copying it takes less time than waking a thread. */
@@ -138,7 +145,7 @@ function factsOf(status: BigIntStats): EntryFacts {
 export class NodeDisk {
   private readonly handle: DiskResultHandler;
   private readonly roots = new Map<number, Root>();
-  private readonly directories = new Map<number, Dir>();
+  private readonly directories = new Map<number, OpenDirectory>();
   private readonly confiner = new PathConfiner();
   private readonly paces = new Map<DiskOperationKind, CallPace>(
     DIRECT_KINDS.map((kind) => [kind, new CallPace()]),
@@ -171,7 +178,7 @@ export class NodeDisk {
       else {
         const startedAt = performance.now();
         const result = this.attempt(request.operation);
-        pace.handleCall((performance.now() - startedAt) * 1_000);
+        pace.handleCalls((performance.now() - startedAt) * 1_000, callCount(result));
         if (result === undefined) this.begin(request.operation, done);
         else this.ready.push({ done, result });
       }
@@ -311,19 +318,24 @@ export class NodeDisk {
   }
 
   private readDirectoryNow(operation: OperationOf<"read-directory">): DiskResult {
-    const directory = this.directory(operation.directory);
+    const { directory, root, path } = this.directory(operation.directory);
     const entries: ListedEntry[] = [];
     while (entries.length < operation.maxEntries) {
-      const entry = directory.readSync();
-      if (entry === null) break;
-      entries.push(listed(entry));
+      const next = directory.readSync();
+      if (next === null) break;
+      const entry = listed(next);
+      const status =
+        operation.withFacts === true && entry.isExactName
+          ? this.nameNow({ root, path: [...path, entry.name] }, lookQuietly)
+          : undefined;
+      entries.push(status === undefined ? entry : { ...entry, facts: factsOf(status) });
     }
     return { ok: true, entries };
   }
 
   /** Closes what is still open: for a process that goes on after a transfer was dropped. */
   close(): void {
-    for (const directory of this.directories.values()) directory.close(() => undefined);
+    for (const { directory } of this.directories.values()) directory.close(() => undefined);
     this.directories.clear();
     for (const root of this.roots.values()) closeRoot(root);
     this.roots.clear();
@@ -400,7 +412,7 @@ export class NodeDisk {
       case "read-directory":
         return this.readDirectory(operation, done);
       case "close-directory": {
-        const directory = this.directory(operation.directory);
+        const { directory } = this.directory(operation.directory);
         this.directories.delete(operation.directory);
         return directory.close((error) => done(isNone(error) ? OK : failure(error)));
       }
@@ -423,7 +435,7 @@ export class NodeDisk {
     return root;
   }
 
-  private directory(handle: number): Dir {
+  private directory(handle: number): OpenDirectory {
     const directory = this.directories.get(handle);
     assert(directory !== undefined, "directory is open");
     return directory;
@@ -546,7 +558,7 @@ export class NodeDisk {
         cleanUp();
         if (error !== null) return done(failure(error));
         const handle = this.nextHandle++;
-        this.directories.set(handle, directory);
+        this.directories.set(handle, { directory, root: operation.root, path: operation.path });
         done({ ok: true, directory: handle });
       });
     };
@@ -559,7 +571,7 @@ export class NodeDisk {
   }
 
   private readDirectory(operation: OperationOf<"read-directory">, done: Done): void {
-    const directory = this.directory(operation.directory);
+    const { directory } = this.directory(operation.directory);
     const entries: ListedEntry[] = [];
     const next = (): void => {
       directory.read((error, entry) => {
@@ -594,6 +606,20 @@ export class NodeDisk {
       done(error === null ? { ok: true, freeBytes: status.bavail * status.bsize } : failure(error));
     });
   }
+}
+
+/** The facts of a name; `undefined` if they cannot be had. */
+function lookQuietly(path: string): BigIntStats | undefined {
+  try {
+    return lstatSync(path, EXACT_QUIET);
+  } catch {
+    return undefined;
+  }
+}
+
+/** How many calls a result stands for. */
+function callCount(result: DiskResult | undefined): number {
+  return result !== undefined && "entries" in result ? Math.max(1, result.entries.length) : 1;
 }
 
 function listed(entry: Dirent): ListedEntry {
