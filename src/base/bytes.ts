@@ -111,11 +111,8 @@ export function toHex(bytes: Uint8Array): string {
   for (let from = 0; from < bytes.length; from += HEX_BLOCK_BYTES) {
     const end = Math.min(from + HEX_BLOCK_BYTES, bytes.length);
     // A plain array: the engine spreads a typed one through an iterator, at nine times the cost.
-    const codes = new Array<number>(2 * (end - from));
-    for (let i = from, at = 0; i < end; i++) {
-      codes[at++] = HEX_CODES[2 * bytes[i]];
-      codes[at++] = HEX_CODES[2 * bytes[i] + 1];
-    }
+    const codes: number[] = [];
+    for (let i = from; i < end; i++) codes.push(HEX_CODES[2 * bytes[i]], HEX_CODES[2 * bytes[i] + 1]);
     text += String.fromCharCode(...codes);
   }
   return text;

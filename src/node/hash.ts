@@ -8,12 +8,11 @@ interface NativeBlake {
   blake3UrlSafeBase64(input: Uint8Array): string;
 }
 
+const BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 /** Value of each digit of base64url (RFC 4648 §5), by its character code. */
 const DIGITS = new Uint8Array(128);
-for (const [value, digit] of [
-  ..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
-].entries())
-  DIGITS[digit.charCodeAt(0)] = value;
+for (let value = 0; value < BASE64URL.length; value++) DIGITS[BASE64URL.charCodeAt(value)] = value;
 
 /** The 32 bytes that `text` stands for. */
 function hashBytes(text: string): Uint8Array {
