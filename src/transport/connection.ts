@@ -397,7 +397,7 @@ export class Connection {
 
   /** Handles the packets that were held, once there are keys and the application knows of the connection. */
   private handleEarly(nowUs: number): void {
-    if (this.early.isEmpty || this.session === undefined || !this.isAccepted) return;
+    if (this.early.count === 0 || this.session === undefined || !this.isAccepted) return;
     const batch = this.early.take();
     this.handleDatagrams(batch, 0, batch.count, nowUs);
   }

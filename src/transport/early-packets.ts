@@ -12,9 +12,9 @@ export class EarlyPackets {
   heldAtUs = 0;
   private batch: PacketBatch | undefined;
 
-  /** Whether none is held. */
-  get isEmpty(): boolean {
-    return this.batch === undefined;
+  /** Packets held. */
+  get count(): number {
+    return this.batch?.count ?? 0;
   }
 
   /** Keeps copies of datagrams `[from, to)`. */
