@@ -17,8 +17,10 @@ async function sendAll({ numbers, port, source, homes, staggerMs }) {
       for await (const event of transfer) {
         if (event.type === "file-started") firstMs = Date.now();
       }
-      await transfer.result;
-      return { started, firstMs: firstMs ?? started, ended: Date.now() };
+      const { path } = await transfer.result;
+      const { packetsSent, lossFraction } = path;
+      const ended = Date.now();
+      return { started, firstMs: firstMs ?? started, ended, packets: packetsSent, lossFraction };
     }),
   );
   // Not resourceUsage(): its peak begins with that of the process that forked this one.

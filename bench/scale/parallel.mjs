@@ -1,5 +1,5 @@
 // Many senders at once to one `serve`: does the sum hold, and does each get its share?
-//   node bench/scale/parallel.mjs [--mib 1024] [--counts 1,10,100] [--processes 2] [--stagger 0] [--dir /dev/shm]
+//   node bench/scale/parallel.mjs [--mib 2000] [--counts 1,10,100] [--processes 2] [--stagger 0] [--dir /dev/shm]
 // The same number of bytes in each row, divided among the senders, so that rows compare. The senders
 // live in a few processes, because a hundred Node processes would measure the start of Node. They begin
 // `stagger` milliseconds apart, all at once unless given.
@@ -20,7 +20,7 @@ import { commandLine } from "../options.mjs";
 import { conditions } from "../table.mjs";
 
 const { values } = commandLine(import.meta.filename, {
-  mib: { type: "string", default: "1024" },
+  mib: { type: "string", default: "2000" },
   counts: { type: "string", default: "1,10,100" },
   processes: { type: "string", default: "2" },
   stagger: { type: "string", default: "0" },
@@ -29,6 +29,19 @@ const { values } = commandLine(import.meta.filename, {
 const total = Number(values.mib) * 1024 * 1024;
 const main = resolve(import.meta.dirname, "../../dist/cli/main.js");
 const scene = mkdtempSync(join(values.dir, "godwit-scale-"));
+const children = new Set();
+process.on("exit", () => {
+  for (const child of children) child.kill();
+  rmSync(scene, { recursive: true, force: true });
+});
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
+/** Datagrams that found the receiver's buffer full, on the whole machine. */
+function kernelDrops() {
+  const lines = readFileSync("/proc/net/snmp", "latin1").split("\n");
+  const [names, counts] = lines.filter((line) => line.startsWith("Udp: ")).map((line) => line.split(" "));
+  return Number(counts[names.indexOf("RcvbufErrors")]);
+}
 
 async function measure(count) {
   const each = Math.floor(total / count);
@@ -45,6 +58,7 @@ async function measure(count) {
     [main, "serve", inbox, "--listen", "127.0.0.1:0", "--open", "--json", "--home", join(scene, "server")],
     { stdio: ["ignore", "pipe", "inherit"] },
   );
+  children.add(server);
   const port = await new Promise((done) =>
     server.stdout.once("data", (line) => done(JSON.parse(String(line).split("\n")[0]).port)),
   );
@@ -60,10 +74,12 @@ async function measure(count) {
   };
   const processes = Math.min(Number(values.processes), count);
   const before = usage();
+  const dropsBefore = kernelDrops();
   const started = Date.now();
   const answers = await Promise.all(
     Array.from({ length: processes }, (_, p) => {
       const child = fork(join(import.meta.dirname, "clients.mjs"));
+      children.add(child);
       const numbers = Array.from({ length: count }, (_, n) => n).filter((n) => n % processes === p);
       child.send({ numbers, port, source, homes, staggerMs: Number(values.stagger) });
       return new Promise((done, fail) => {
@@ -74,8 +90,10 @@ async function measure(count) {
   );
   const ended = Date.now();
   const after = usage();
+  const drops = kernelDrops() - dropsBefore;
   server.kill("SIGTERM");
   await new Promise((done) => server.once("close", done));
+  children.clear();
   const wanted = readFileSync(source);
   for (let n = 0; n < count; n++)
     if (!wanted.equals(readFileSync(join(inbox, `c${n}`, "source.bin")))) throw new Error(`c${n} differs`);
@@ -85,8 +103,13 @@ async function measure(count) {
   const slowest = Math.max(...durations);
   const first = Math.min(...times.map(({ firstMs }) => firstMs));
   const last = Math.max(...times.map(({ ended: end }) => end));
+  const packets = times.reduce((sum, one) => sum + one.packets, 0);
   return {
     count,
+    lost: times.reduce((sum, one) => sum + one.lossFraction * one.packets, 0) / packets,
+    packets,
+    drops,
+    wholeSeconds: (last - first) / 1000,
     mbit: (each * count * 8) / seconds / 1e6,
     busyMbit: (each * count * 8) / ((last - first) / 1000) / 1e6,
     slowest,
@@ -105,16 +128,20 @@ try {
   const rows = [];
   for (const count of values.counts.split(",").map(Number)) rows.push(await measure(count));
   console.log(
-    `### Many senders at once\n\n${values.mib} MiB divided among the senders, one server on loopback, ${values.dir}; senders begin ${values.stagger} ms apart. ${conditions(load)}\n`,
+    `### Many senders at once\n\n${values.mib} MiB divided among the senders, one server on loopback, ${values.dir}; senders begin ${values.stagger} ms apart. ${conditions(load)} "of fair": the slowest sender's time, as a share of the time that the first row needs for all bytes.\n`,
   );
   console.log(
-    "| senders | sum Mbit/s, all in | from the first accepted file to the last receipt | of one sender | one file takes s: fastest / median / slowest | slowest to fastest | server CPU s per GiB | senders CPU s per GiB | peak memory MiB, server / a sender process |",
+    "| senders | sum Mbit/s, all in | from the first accepted file to the last receipt | of one sender | one file takes s: fastest / median / slowest | slowest, of fair | server CPU s per GiB | senders CPU s per GiB | packets, lost | kernel drops | peak memory MiB, server / a sender process |",
   );
-  console.log("|---|---|---|---|---|---|---|---|---|");
-  for (const row of rows)
+  console.log("|---|---|---|---|---|---|---|---|---|---|---|");
+  for (const row of rows) {
+    const times = `${row.fastest.toFixed(2)} / ${row.median.toFixed(2)} / ${row.slowest.toFixed(2)}`;
+    const ofFair = (row.slowest / rows[0].wholeSeconds).toFixed(2);
+    const packets = `${row.packets}, ${(100 * row.lost).toFixed(1)} %`;
     console.log(
-      `| ${row.count} | ${row.mbit.toFixed(0)} | ${row.busyMbit.toFixed(0)} | ${(row.busyMbit / rows[0].busyMbit).toFixed(2)} | ${row.fastest.toFixed(2)} / ${row.median.toFixed(2)} / ${row.slowest.toFixed(2)} | ${(row.slowest / row.fastest).toFixed(2)} | ${row.serverCpu.toFixed(2)} | ${row.clientCpu.toFixed(2)} | ${row.serverRss.toFixed(0)} / ${row.clientRss.toFixed(0)} |`,
+      `| ${row.count} | ${row.mbit.toFixed(0)} | ${row.busyMbit.toFixed(0)} | ${(row.busyMbit / rows[0].busyMbit).toFixed(2)} | ${times} | ${ofFair} | ${row.serverCpu.toFixed(2)} | ${row.clientCpu.toFixed(2)} | ${packets} | ${row.drops} | ${row.serverRss.toFixed(0)} / ${row.clientRss.toFixed(0)} |`,
     );
+  }
 } finally {
   rmSync(scene, { recursive: true, force: true });
 }

@@ -2,15 +2,18 @@ import { describe, expect, test } from "vitest";
 import * as fc from "fast-check";
 import { MtuDiscovery, RAISE_INTERVAL_US, RETURN_INTERVAL_US } from "./mtu-discovery.ts";
 
+/** A congestion window that holds any probe. */
+const WINDOW_BYTES = 1_000_000;
+
 /** Answers probes as a path that carries up to `pathBytes` would; returns the sizes probed. */
 function search(mtu: MtuDiscovery, pathBytes: number, nowUs: number): number[] {
   const sizes: number[] = [];
   for (;;) {
-    const size = mtu.nextProbeBytes(nowUs);
+    const size = mtu.nextProbeBytes(nowUs, WINDOW_BYTES);
     if (size === undefined) return sizes;
     sizes.push(size);
     mtu.handleProbeSent();
-    expect(mtu.nextProbeBytes(nowUs)).toBe(undefined); // one probe at a time
+    expect(mtu.nextProbeBytes(nowUs, WINDOW_BYTES)).toBe(undefined); // one probe at a time
     if (size <= pathBytes) mtu.handleProbeAcked(size);
     else mtu.handleProbeLost(size);
   }
@@ -32,6 +35,27 @@ describe("search, RFC 8899 §5.2", () => {
       1_472, 1_472, 1_472, 1_232, 1_252, 1_392, 1_452, 1_452, 1_452, 1_422, 1_422, 1_422, 1_407,
     ]);
     expect(mtu.datagramBytes).toBe(1_407);
+  });
+
+  test("a window too small for the limit probes what it holds, and comes to the limit as it grows", () => {
+    const mtu = new MtuDiscovery(1_200, 65_507);
+    // Four datagrams, the least window there is: 4 800 bytes hold 4 324, four of those hold 16 384.
+    const sizes: number[] = [];
+    while (!mtu.isSearchComplete) {
+      sizes.push(mtu.nextProbeBytes(0, 4 * mtu.datagramBytes)!);
+      mtu.handleProbeSent();
+      mtu.handleProbeAcked(sizes.at(-1)!);
+    }
+    expect(sizes).toEqual([4_324, 16_384, 65_507]);
+  });
+
+  test("a window that changes before the probe could leave changes the probe; too small a one sends none", () => {
+    const mtu = new MtuDiscovery(1_200, 65_507);
+    expect(mtu.nextProbeBytes(0, 4_800)).toBe(4_324);
+    expect(mtu.nextProbeBytes(0, 65_507)).toBe(65_507);
+    expect(mtu.nextProbeBytes(0, 65_506)).toBe(65_487);
+    expect(mtu.nextProbeBytes(0, 1_231)).toBe(undefined);
+    expect(mtu.nextProbeBytes(0, 65_507)).toBe(65_507);
   });
 
   test("a path that carries only the smallest size stays there", () => {

@@ -88,8 +88,12 @@ export class MtuDiscovery {
     return this.failing - this.current <= GRANULARITY_BYTES || this.current >= this.limit;
   }
 
-  /** Size of the probe to send now, or `undefined` when none is wanted. */
-  nextProbeBytes(nowUs: number): number | undefined {
+  /**
+   * Size of the probe to send now, or `undefined` when none is wanted.
+   *
+   * @param windowBytes - The congestion window: a larger probe could never be sent.
+   */
+  nextProbeBytes(nowUs: number, windowBytes: number): number | undefined {
     if (this.isProbeOut || nowUs < this.nextSearchUs) return undefined;
     if (this.isSearchComplete) {
       if (this.nextSearchUs === -Infinity) {
@@ -102,13 +106,25 @@ export class MtuDiscovery {
       this.hasTriedLimit = false;
       if (this.isSearchComplete) return undefined;
     }
-    if (this.probe === 0) this.probe = this.nextCandidate();
-    return this.probe;
+    if (this.probeLosses === 0 || this.probe > windowBytes) {
+      this.probe = this.nextCandidate(windowBytes);
+      this.probeLosses = 0;
+    }
+    return this.probe === 0 ? undefined : this.probe;
   }
 
-  /** The limit first: mostly it is the answer. Then what links have, then halves of what is left. */
-  private nextCandidate(): number {
-    if (!this.hasTriedLimit) return this.failing - 1;
+  /**
+   * The limit first: mostly it is the answer. Then what links have, then halves of what is left. Where the
+   * window is too small for the limit, the largest that it holds: the window grows with the datagrams. 0 for
+   * nothing.
+   */
+  private nextCandidate(windowBytes: number): number {
+    if (!this.hasTriedLimit) {
+      if (this.failing - 1 <= windowBytes) return this.failing - 1;
+      return (
+        LADDER.findLast((size) => size > this.current && size < this.failing && size <= windowBytes) ?? 0
+      );
+    }
     for (const size of LADDER) if (size > this.current && size < this.failing) return size;
     return Math.floor((this.current + this.failing) / 2);
   }
@@ -116,6 +132,7 @@ export class MtuDiscovery {
   /** The probe was sent. */
   handleProbeSent(): void {
     this.isProbeOut = true;
+    if (this.probe >= this.failing - 1) this.hasTriedLimit = true;
   }
 
   /** A probe of this size arrived. Returns whether the datagram size changed. */
@@ -138,7 +155,6 @@ export class MtuDiscovery {
   }
 
   private endProbe(): void {
-    this.hasTriedLimit = true;
     this.isProbeOut = false;
     this.probe = 0;
     this.probeLosses = 0;
@@ -181,6 +197,7 @@ export class MtuDiscovery {
     this.failing = Math.min(this.failing, this.current);
     this.current = MIN_DATAGRAM_BYTES;
     this.endProbe();
+    this.hasTriedLimit = true;
     this.nextSearchUs = -Infinity;
     this.searchIntervalUs = RETURN_INTERVAL_US;
     return true;

@@ -238,7 +238,7 @@ export class PacketSender {
     const { mtu, recovery } = session;
     // Only on a path that works: an unanswered probe says nothing about size where nothing is answered.
     if (!recovery.hasRttSample || recovery.consecutiveProbeTimeouts > 0) return false;
-    const size = mtu.nextProbeBytes(nowUs);
+    const size = mtu.nextProbeBytes(nowUs, recovery.congestionWindowBytes);
     if (size === undefined || !batch.hasRoom(size) || !recovery.canSend(size)) return false;
     this.begin(batch, size);
     builder.at = writeBare(builder.bytes, builder.at, FRAME.immediateAck);

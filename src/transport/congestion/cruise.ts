@@ -32,6 +32,12 @@ const YIELD_MAX = 0.7;
 /** What it had fades with this time constant, in microseconds: a few growth periods of CUBIC. */
 const REFERENCE_DECAY_US = 30_000_000;
 
+/**
+ * The default never gives way below so many datagrams a round trip. A round of less tells nothing, and where
+ * many share one queue each would go on giving way for the others until it stands still.
+ */
+const FLOOR_DATAGRAMS = 1;
+
 /** `polite` gives way at this share of the default's queue target... */
 const POLITE_TARGET = 0.5;
 /** ...but never below two datagrams a round trip, or this many bytes a second where round trips are short. */
@@ -136,7 +142,7 @@ export class Cruise {
     const change = error > 0 ? most : Math.max(-CRUISE_STEP, error);
     // What a polite flow gave up after a loss stays with the others until the next probe.
     if (change < 0 || !this.isPolite || !this.isAfterLoss) this.rate *= 1 + change;
-    if (this.isPolite) this.rate = Math.max(this.rate, this.politeFloor());
+    this.rate = Math.max(this.rate, this.isPolite ? this.politeFloor() : this.floor());
     this.referenceRate *= Math.exp((this.referenceAtUs - nowUs) / REFERENCE_DECAY_US);
     this.referenceRate = Math.max(this.referenceRate, this.achievedRate);
     this.referenceAtUs = nowUs;
@@ -148,6 +154,11 @@ export class Cruise {
     const shareUs = (QUEUE_TARGET * meter.minRttUs) / Math.sqrt(datagrams);
     const targetUs = Math.max(shareUs, QUEUE_TARGET_US, QUEUE_TARGET_DATAGRAMS * meter.datagramUs);
     return (this.isPolite ? POLITE_TARGET * targetUs : targetUs) + meter.jitterUs + meter.luckUs;
+  }
+
+  private floor(): number {
+    const { meter } = this;
+    return (FLOOR_DATAGRAMS * meter.datagramBytes * 1e6) / (meter.minRttUs + meter.queueUs);
   }
 
   private politeFloor(): number {
