@@ -28,7 +28,7 @@ test("a log that cannot be written keeps 4 Mi characters and counts what it leav
       handle({ type: "transfer-failed", code: "PEER_GONE", text: "y".repeat(1_000_000) });
     handshake.hash = new Uint8Array(64).fill(7);
     handle({ type: "connection-closed", code: undefined, reason: "", initiatedBy: "peer" });
-    await expect.poll(written).toContain("5 events are missing: the disk was too slow");
+    await expect.poll(written, { timeout: 240_000 }).toContain("5 events are missing: the disk was too slow");
     expect(written().match(/y{1000000}/g)).toHaveLength(5);
     expect([passedOn, reasons]).toEqual([11, []]);
   } finally {

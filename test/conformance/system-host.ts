@@ -6,9 +6,9 @@ export function hasIpv6(): boolean {
   return Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === "::1"));
 }
 
-/** Lets the event loop turn until `condition` holds; rejects after many turns without it. */
+/** Lets the event loop turn until `condition` holds; rejects when it does not for minutes. */
 export async function untilTrue(condition: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + 20_000;
+  const deadlineMs = performance.now() + 240_000;
   while (!condition()) {
     if (performance.now() > deadlineMs) throw new Error("the awaited condition never came true");
     await nextTurn();

@@ -1,5 +1,6 @@
 /** One to many through the built command line: each receiver is a process of its own. */
 import { randomBytes } from "node:crypto";
+import { createSocket } from "node:dgram";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Scene, type Serving } from "./godwit.ts";
@@ -25,11 +26,10 @@ test("eight receivers: one refuses, one address is dead, one is killed and comes
   const receivers = await Promise.all(names.map((name) => serve(name, "--open")));
   const closed = await serve("closed");
   const killed = receivers[5];
-  // A port of the machine's own that nobody listens on: that of a receiver that has ended.
-  const dead = await serve("dead");
-  dead.child.kill("SIGKILL");
-  await dead.ended;
-  const targets = [...receivers, closed, dead].map(({ at }) => at);
+  // A port on which nobody answers, and which nobody else can be given.
+  const dead = createSocket("udp4");
+  await new Promise<void>((done) => dead.bind(0, "127.0.0.1", done));
+  const targets = [...[...receivers, closed].map(({ at }) => at), `127.0.0.1:${dead.address().port}`];
   writeFileSync(scene.path("fleet.txt"), `# the fleet\n${targets.slice(2).join("\n")}\n\n`);
 
   const to = ["--to", targets[0], "--to", targets[1], "--to", "@fleet.txt"];
@@ -44,6 +44,7 @@ test("eight receivers: one refuses, one address is dead, one is killed and comes
   await serve("killed", "--open", "--listen", killed.at);
 
   const { status, events } = await sending.ended;
+  dead.close();
   const result = events.at(-1);
   const peers = result?.["peers"] as {
     target: string;

@@ -111,6 +111,7 @@ describe("floods", () => {
       const heardBytes = answers.reduce((sum, { bytes }) => sum + bytes, 0);
       expect([kind, heardBytes <= 3 * sentBytes]).toEqual([kind, true]);
     }
+    await server.completed();
     expect(readdirSync(scene.path("inbox"))).toEqual(["honest"]);
     expect(serverMemoryBytes() - before).toBeLessThan(128 * 1_024 * 1_024);
   });

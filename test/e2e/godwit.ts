@@ -44,6 +44,8 @@ export interface Serving extends Running {
   /** Its address, as `--to` takes it. */
   readonly at: string;
   readonly fingerprint: string;
+  /** Resolves when a transfer is complete for the server, too: only then has it tidied up. */
+  completed(): Promise<JsonEvent>;
 }
 
 /** A directory of its own with one home per machine that a test plays. */
@@ -149,6 +151,7 @@ export class Scene {
       port: Number(port),
       at: `127.0.0.1:${String(port)}`,
       fingerprint: String(fingerprint),
+      completed: () => running.event("transfer-ended", ({ exit }) => exit === 0),
     };
   }
 

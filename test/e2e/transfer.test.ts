@@ -62,6 +62,7 @@ describe("trees", () => {
     const root = makeTree();
     const sent = await scene.run("client", ["send", root, "--to", at(), "--accept-new", "--json"]);
     expect([sent.status, sent.stderr]).toEqual([0, ""]);
+    await server.completed();
     expect(tree(scene.path("inbox/tree"))).toEqual(tree(root));
     expect(readdirSync(scene.path("inbox"))).toEqual(["tree"]);
     expect(statSync(scene.path("inbox/tree/one")).mtimeMs).toBe(1_000_000_000_000);
@@ -84,6 +85,7 @@ describe("trees", () => {
     writeFileSync(scene.path("b"), "b");
     const sent = await scene.run("client", ["send", "a", "b", "--to", at("/new/place"), "--accept-new"]);
     expect(sent.status).toBe(0);
+    await server.completed();
     expect(tree(scene.path("inbox")).map((line) => line.split(" ")[0])).toEqual([
       "new/",
       "new/place/",

@@ -70,12 +70,10 @@ if (canRefuse()) {
       try {
         mkdirSync(scene.path("in"));
         writeFileSync(scene.path("sample.bin"), Buffer.alloc(2_000_000, "a run of equal datagrams, "));
-        const listen = ["--listen", "127.0.0.1:0", "--open", "--once", "--json"];
-        const server = scene.start("server", ["serve", scene.path("in"), ...listen]);
-        const { port } = await server.event("listening");
+        const server = await scene.serve("server", "in", ["--open", "--once"]);
         const client = scene.start(
           "client",
-          ["send", scene.path("sample.bin"), "--to", `127.0.0.1:${String(port)}`, "--accept-new", "--json"],
+          ["send", "sample.bin", "--to", server.at, "--accept-new", "--json"],
           { environment: { LD_PRELOAD: shim, GODWIT_REFUSE: "gso-eio" } },
         );
         expect(await client.event("socket-degraded")).toMatchObject({ feature: "gso" });
