@@ -142,6 +142,7 @@ export class PieceQueue implements ObjectSource {
       piece.offset = lost.index * CHUNK_BYTES + start;
       piece.availableBytes = lost.lost.endAt(0) - start;
       piece.isRetransmission = true;
+      piece.lender = undefined;
       this.described = lost;
       return true;
     }
@@ -153,10 +154,12 @@ export class PieceQueue implements ObjectSource {
     piece.offset = chunk.index * CHUNK_BYTES + chunk.sentBytes;
     piece.availableBytes = chunk.lengthBytes - chunk.sentBytes;
     piece.isRetransmission = false;
+    piece.lender = chunk.loaded?.bytes;
+    piece.lentFrom = chunk.sentBytes;
     return true;
   }
 
-  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void {
+  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array | undefined, at: number): void {
     const chunk = this.described;
     assert(chunk?.loaded !== undefined, "only a piece that was offered is taken");
     const start = piece.offset - chunk.index * CHUNK_BYTES;
@@ -164,7 +167,7 @@ export class PieceQueue implements ObjectSource {
       piece.object === chunk.object && start >= 0 && start + lengthBytes <= chunk.lengthBytes,
       "the piece described last is taken",
     );
-    target.set(chunk.loaded.bytes.subarray(start, start + lengthBytes), at);
+    target?.set(chunk.loaded.bytes.subarray(start, start + lengthBytes), at);
     if (piece.isRetransmission) {
       chunk.lost.remove(start, start + lengthBytes);
       if (chunk.lost.size === 0) {

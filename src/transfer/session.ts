@@ -211,7 +211,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     return this.outgoing?.peekPiece(piece, onlyRetransmissions) ?? false;
   }
 
-  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void {
+  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array | undefined, at: number): void {
     this.outgoing?.takePiece(piece, lengthBytes, target, at);
   }
 

@@ -334,12 +334,16 @@ export class Connection {
     }
     if (session === undefined || sender === undefined || this.closing.state === "closed") return;
     const first = batch.count;
+    let isSealed = false;
     this.guard(nowUs, () => {
       if (session.keys.updateIfDue())
         session.events.add({ type: "key-updated", phase: session.keys.phase, initiatedBy: "local" });
       sender.poll(batch, nowUs);
       session.keys.seal(batch, first, batch.count);
+      isSealed = true;
     });
+    // What could not be sealed must not leave in the clear.
+    if (!isSealed) batch.truncate(first);
     if (batch.count === before && batch.hasRoom(session.datagramSize.bytes)) this.isTouched = false;
   }
 

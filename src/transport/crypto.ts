@@ -23,7 +23,8 @@ export const PACKET_IV_BYTES = 12;
 export interface PacketKey {
   /**
    * Seals datagrams `[from, to)` in place. `lengths[i]` already includes the 16 tag bytes, whose
-   * place at the end of the datagram is overwritten; `packetNumbers[i]` is set.
+   * place at the end of the datagram is overwritten; `packetNumbers[i]` is set. What a datagram
+   * borrows (`batch.borrowedBytes`) is sealed like the rest of its plaintext.
    */
   seal(batch: PacketBatch, from: number, to: number, headerBytes: number): void;
   /**

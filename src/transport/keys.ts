@@ -122,6 +122,7 @@ export class PacketKeys {
       throw new GodwitError("AEAD_LIMIT", "the peer did not answer a key update in time; connect again");
     if (this.firstSealed < 0) this.firstSealed = batch.packetNumbers[from];
     this.sendKey.seal(batch, from, to, SHORT_HEADER_BYTES);
+    batch.release(from, to);
   }
 
   /** The largest packet number the peer acknowledged: confirms the phase. RFC 9001 §6.1. */

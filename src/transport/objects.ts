@@ -13,6 +13,9 @@ export interface ObjectPiece {
   availableBytes: number;
   /** Whether these bytes were sent before: they need no new flow-control credit. */
   isRetransmission: boolean;
+  /** Set by a source that lends: the bytes from `offset` on are `lender[lentFrom ..]`. */
+  lender?: Uint8Array | undefined;
+  lentFrom?: number;
 }
 
 /**
@@ -29,8 +32,11 @@ export interface ObjectSource {
   /**
    * Copies the first `lengthBytes` of the piece last described to `target[at ..]` and counts them as sent.
    * `lengthBytes` is at most `availableBytes`.
+   *
+   * Without a `target` they are borrowed from the piece's `lender` instead, and must have been read before
+   * the source is called for the end of a piece that it described, or because of anything that arrived.
    */
-  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void;
+  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array | undefined, at: number): void;
   /** The peer acknowledged bytes that were sent. May be told twice for the same bytes. */
   handlePieceAcked(object: number, offset: number, lengthBytes: number): void;
   /** Bytes were lost and shall be offered again, unless acknowledged or no longer wanted. */

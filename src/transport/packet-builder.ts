@@ -42,7 +42,13 @@ export class PacketBuilder {
     offset: 0,
     availableBytes: 0,
     isRetransmission: false,
+    lender: undefined,
+    lentFrom: 0,
   };
+  /** Where the packet's last bytes are borrowed from, if they are. */
+  private lender: Uint8Array | undefined;
+  private lentFrom = 0;
+  private borrowedAt = 0;
   private readonly streamPiece: StreamPiece = {
     offset: 0,
     lengthBytes: 0,
@@ -74,6 +80,7 @@ export class PacketBuilder {
     this.at = this.start + SHORT_HEADER_BYTES;
     this.end = this.start + maxBytes - TAG_BYTES;
     this.isEliciting = false;
+    this.lender = undefined;
     assert(this.end <= this.bytes.length && maxBytes >= MIN_SHORT_PACKET_BYTES, "the batch has no room");
     writeShortHeader(this.bytes, this.start, connectionId, keyPhase, packetNumber);
     this.sentFrames.begin(packetNumber);
@@ -156,7 +163,7 @@ export class PacketBuilder {
       if (wanted >= roomToEnd) {
         if (roomToEnd < SMALLEST_SPLIT_BYTES) return;
         const at = writeDataToEndHeader(this.bytes, this.at, object, offset);
-        this.takePiece(source, credit, roomToEnd, at);
+        this.takePiece(source, credit, roomToEnd, at, true);
         return;
       }
       const header = dataHeaderBytes(object, offset, wanted);
@@ -164,15 +171,30 @@ export class PacketBuilder {
       const length = Math.min(wanted, this.end - this.at - header);
       if (length < Math.min(wanted, SMALLEST_SPLIT_BYTES)) return;
       const at = writeDataHeader(this.bytes, this.at, object, offset, length);
-      this.takePiece(source, credit, length, at);
+      this.takePiece(source, credit, length, at, false);
     }
   }
 
-  private takePiece(source: ObjectSource, credit: SendCredit, length: number, at: number): void {
+  private takePiece(
+    source: ObjectSource,
+    credit: SendCredit,
+    length: number,
+    at: number,
+    isLastFrame: boolean,
+  ): void {
     const piece = this.objectPiece;
     // What was described is noted first: the source may change the description when it hands it out.
-    const { object, offset, isRetransmission } = piece;
-    source.takePiece(piece, length, this.bytes, at);
+    const { object, offset, isRetransmission, lender } = piece;
+    if (isLastFrame && lender !== undefined && length < piece.availableBytes) {
+      this.lender = lender;
+      this.lentFrom = piece.lentFrom ?? 0;
+      this.borrowedAt = at;
+      source.takePiece(piece, length, undefined, at);
+    } else {
+      // With the end of a piece the source may let others have the memory it lent.
+      this.batch?.settle();
+      source.takePiece(piece, length, this.bytes, at);
+    }
     this.at = at + length;
     if (isRetransmission) this.retransmittedBytes += length;
     else credit.use(length);
@@ -197,6 +219,8 @@ export class PacketBuilder {
     const index = batch.push(size, addresses, addressIndex);
     batch.packetNumbers[index] = this.packetNumber;
     batch.ecn[index] = ecn;
+    if (this.lender !== undefined)
+      batch.borrow(index, this.borrowedAt, this.at - this.borrowedAt, this.lender, this.lentFrom);
     return size;
   }
 }

@@ -24,6 +24,16 @@ export class PacketBatch {
   readonly ecn: Uint8Array;
   /** After opening: 1 if datagram `i` was authentic, else 0. */
   readonly opened: Uint8Array;
+  /**
+   * Bytes at the end of datagram `i`'s plaintext that are not in `bytes` yet but in
+   * `lenders[lenderOf[i]]` from `lentFrom[i]` on; their place in `bytes` is `borrowedAt[i]`.
+   * Sealing reads them there and saves a copy.
+   */
+  readonly borrowedBytes: Int32Array;
+  readonly borrowedAt: Int32Array;
+  readonly lentFrom: Int32Array;
+  readonly lenderOf: Int32Array;
+  readonly lenders: Uint8Array[] = [];
   /** Datagrams in the batch. */
   count = 0;
   /** Bytes of `bytes` in use. */
@@ -39,6 +49,10 @@ export class PacketBatch {
     this.addresses = new Int32Array(capacity * ADDRESS_WORDS);
     this.ecn = new Uint8Array(capacity);
     this.opened = new Uint8Array(capacity);
+    this.borrowedBytes = new Int32Array(capacity);
+    this.borrowedAt = new Int32Array(capacity);
+    this.lentFrom = new Int32Array(capacity);
+    this.lenderOf = new Int32Array(capacity);
   }
 
   /** Most datagrams the batch can hold. */
@@ -55,6 +69,15 @@ export class PacketBatch {
   clear(): void {
     this.count = 0;
     this.usedBytes = 0;
+    if (this.lenders.length > 0) this.lenders.length = 0;
+  }
+
+  /** Takes the datagrams from `index` on away again, which were not sealed. */
+  truncate(index: number): void {
+    if (index >= this.count) return;
+    this.usedBytes = this.offsets[index];
+    this.count = index;
+    this.lenders.length = 0;
   }
 
   /**
@@ -67,11 +90,46 @@ export class PacketBatch {
     this.lengths[index] = lengthBytes;
     this.ecn[index] = 0;
     this.opened[index] = 0;
+    this.borrowedBytes[index] = 0;
     const source = addressIndex * ADDRESS_WORDS;
     const target = index * ADDRESS_WORDS;
     for (let i = 0; i < ADDRESS_WORDS; i++) this.addresses[target + i] = addresses[source + i];
     this.usedBytes += lengthBytes;
     return index;
+  }
+
+  /**
+   * Says that the last `lengthBytes` of datagram `index`'s plaintext, at `bytes[at ..]`, are to be read from
+   * `lender[from ..]`, which stays as it is until the datagram is sealed or `settle` is called.
+   */
+  borrow(index: number, at: number, lengthBytes: number, lender: Uint8Array, from: number): void {
+    const { lenders } = this;
+    // Datagrams in a row mostly borrow from one chunk.
+    if (lenders.length === 0 || lenders[lenders.length - 1] !== lender) lenders.push(lender);
+    this.borrowedBytes[index] = lengthBytes;
+    this.borrowedAt[index] = at;
+    this.lentFrom[index] = from;
+    this.lenderOf[index] = lenders.length - 1;
+  }
+
+  /** Copies to its place what datagrams of the batch have borrowed. */
+  settle(): void {
+    if (this.lenders.length === 0) return;
+    for (let i = 0; i < this.count; i++) {
+      const length = this.borrowedBytes[i];
+      if (length === 0) continue;
+      const from = this.lentFrom[i];
+      this.bytes.set(this.lenders[this.lenderOf[i]].subarray(from, from + length), this.borrowedAt[i]);
+      this.borrowedBytes[i] = 0;
+    }
+    this.lenders.length = 0;
+  }
+
+  /** Forgets all lenders: datagrams `[from, to)`, the only ones that borrow, are sealed. */
+  release(from: number, to: number): void {
+    if (this.lenders.length === 0) return;
+    this.lenders.length = 0;
+    this.borrowedBytes.fill(0, from, to);
   }
 
   /** A view (not a copy) of datagram `index`. */

@@ -9,6 +9,10 @@ export type PacketKeyFactory = (key: Uint8Array, iv: Uint8Array) => PacketKey;
 const ADDRESS = new Int32Array(6);
 const TAG_BYTES = 16;
 
+/** Memory that packets borrow from. */
+const FIRST_LENDER = new Uint8Array(4_000);
+const SECOND_LENDER = new Uint8Array(4_000);
+
 // Test Case 16 of "The Galois/Counter Mode of Operation" (McGrew and Viega), appendix B: AES-256, 96-bit IV.
 const CASE_16 = {
   key: hex("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308"),
@@ -101,6 +105,44 @@ export function packetKeyConformance(name: string, packetKey: PacketKeyFactory):
       expect([...batch.opened]).toEqual([9, 1, 1, 9, 9]);
       expect(batch.datagram(1).subarray(0, 64)).toEqual(before.subarray(79, 79 + 64));
       expect(key.open(batch, 3, 3, 13)).toBe(0);
+    });
+
+    test("what a packet borrows is sealed as if it lay in the packet, whatever its length", () => {
+      const plaintext = Uint8Array.from({ length: 1_450 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
+      // From nothing to all of it, around the sizes of blocks and of what a cipher takes at once.
+      const lengths = [0, 1, 15, 16, 17, 100, 288, 1_000, 1_433, 1_434, 1_435, 1_449, 1_450];
+      const whole = new PacketBatch(lengths.length, lengths.length * 1_500);
+      const split = new PacketBatch(lengths.length, lengths.length * 1_500);
+      const header = new Uint8Array(13).fill(5);
+      for (const [i, borrowed] of lengths.entries()) {
+        appendPlain(whole, header, plaintext, 70 + i);
+        const own = plaintext.slice();
+        own.fill(0xaa, plaintext.length - borrowed);
+        const at = appendPlain(split, header, own, 70 + i);
+        // Two packets in a row share a lender, the next two another one.
+        const lender = i % 4 < 2 ? FIRST_LENDER : SECOND_LENDER;
+        const from = i * 3;
+        lender.set(plaintext.subarray(plaintext.length - borrowed), i % 2 === 0 ? from : 2_000 + from);
+        if (borrowed > 0)
+          split.borrow(
+            at,
+            split.offsets[at] + 13 + plaintext.length - borrowed,
+            borrowed,
+            lender,
+            i % 2 === 0 ? from : 2_000 + from,
+          );
+        if (i % 4 === 3 || i === lengths.length - 1) {
+          const first = i - (i % 4);
+          key.seal(whole, first, i + 1, 13);
+          key.seal(split, first, i + 1, 13);
+          split.release(first, i + 1);
+          for (let k = first; k <= i; k++) expect(split.datagram(k)).toEqual(whole.datagram(k));
+        }
+      }
+      expect(split.lenders).toEqual([]);
+      expect(key.open(split, 0, lengths.length, 13)).toBe(lengths.length);
+      for (let k = 0; k < lengths.length; k++)
+        expect(split.datagram(k).subarray(13, 13 + plaintext.length)).toEqual(plaintext);
     });
 
     test("one bad packet in a batch is found and spoils no other", () => {

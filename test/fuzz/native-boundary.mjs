@@ -221,6 +221,22 @@ function keyArguments() {
 const makers = {
   createKey: () => [new Uint8Array(32), new Uint8Array(12)],
   seal: keyArguments,
+  sealBorrowed: () => {
+    const list = keyArguments();
+    const capacity = list[2].length;
+    const lenders = Array.from({ length: random.integer(0, 66) }, () => new Uint8Array(random.pick(LENGTHS)));
+    const loan = (most) => Int32Array.from({ length: capacity }, () => random.integer(0, most));
+    const borrowed = random.chance(0.3) ? new Int32Array(capacity) : loan(40);
+    // An accessor runs in the middle of the call, and takes memory away that was given with it.
+    if (random.chance(0.05) && lenders.length > 0)
+      Object.defineProperty(lenders, random.integer(0, lenders.length - 1), {
+        get() {
+          detachOne(random.chance(0.5) ? list : lenders.slice(1));
+          return new Uint8Array(100);
+        },
+      });
+    return [...list, borrowed, loan(60), loan(Math.max(0, lenders.length - 1)), lenders];
+  },
   open: () => {
     const list = keyArguments();
     return [...list, new Uint8Array(list[2].length)];

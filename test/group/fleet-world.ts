@@ -96,10 +96,17 @@ class LyingSession extends ServerSession {
 function harm(session: TransferSession, how: "lies" | "is-mute"): void {
   if (how === "is-mute") session.peekPiece = () => false;
   else {
+    const peek = session.peekPiece.bind(session);
+    session.peekPiece = (piece, onlyRetransmissions) => {
+      const isThere = peek(piece, onlyRetransmissions);
+      // The true bytes are not lent.
+      piece.lender = undefined;
+      return isThere;
+    };
     const take = session.takePiece.bind(session);
     session.takePiece = (piece, lengthBytes, target, at) => {
       take(piece, lengthBytes, target, at);
-      target[at] ^= 1;
+      if (target !== undefined) target[at] ^= 1;
     };
   }
 }

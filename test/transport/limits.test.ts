@@ -281,6 +281,9 @@ describe("what a peer can force", () => {
     pair.send(1, patternBytes(1, 2_000 * KIBIBYTE));
     pair.runUntil(() => pair.initiator.connection.state !== "established", 5_000);
     expect(pair.initiator.connection.closeReason?.code).toBe("AEAD_LIMIT");
+    pair.world.runFor(100_000);
+    // What could not be sealed any more did not leave.
+    expect(pair.responder.connection.statistics(pair.world.nowUs).packetsNotAuthentic).toBe(0);
   });
 
   test("too many packets that fail to open end the connection", () => {

@@ -11,12 +11,15 @@ export function patternBytes(seed: number, length: number): Uint8Array {
 
 class SentObject {
   readonly bytes: Uint8Array;
+  /** A copy to lend: its memory is somebody else's once the end was taken. */
+  readonly lent: Uint8Array;
   next = 0;
   readonly lost = new RangeSet();
   readonly acked = new RangeSet();
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
+    this.lent = bytes.slice();
   }
 }
 
@@ -46,6 +49,7 @@ export class MemorySource implements ObjectSource {
       piece.offset = lost.startAt(0);
       piece.availableBytes = lost.endAt(0) - piece.offset;
       piece.isRetransmission = true;
+      piece.lender = undefined;
       return true;
     }
     if (onlyRetransmissions) return false;
@@ -55,16 +59,20 @@ export class MemorySource implements ObjectSource {
       piece.offset = next;
       piece.availableBytes = bytes.length - next;
       piece.isRetransmission = false;
+      piece.lender = this.objects.get(object)!.lent;
+      piece.lentFrom = next;
       return true;
     }
     return false;
   }
 
-  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array, at: number): void {
+  takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array | undefined, at: number): void {
     const sent = this.objects.get(piece.object)!;
-    target.set(sent.bytes.subarray(piece.offset, piece.offset + lengthBytes), at);
+    target?.set(sent.bytes.subarray(piece.offset, piece.offset + lengthBytes), at);
     if (piece.isRetransmission) sent.lost.remove(piece.offset, piece.offset + lengthBytes);
     else sent.next = piece.offset + lengthBytes;
+    // The end of what was lent: somebody else writes to that memory.
+    if (sent.next === sent.bytes.length) sent.lent.fill(0xee);
   }
 
   handlePieceAcked(object: number, offset: number, lengthBytes: number): void {

@@ -10,6 +10,9 @@ import type { PacketBatch } from "../../wire/batch.ts";
 import { nativeBinding, type NativeBinding, type NativeHandle } from "../sockets/native-loader.ts";
 import { nodePacketKey } from "./packet-key-node.ts";
 
+/** LENDERS of native/src/packet_key.c. */
+const LENDERS = 64;
+
 /** The one place that chooses: the addon's keys where it loads, else node:crypto's. */
 export function packetKeyFactory(): PacketKeyFactory {
   const binding = nativeBinding();
@@ -33,8 +36,27 @@ class NativePacketKey implements PacketKey {
 
   seal(batch: PacketBatch, from: number, to: number, headerBytes: number): void {
     assert(to <= batch.count, "datagrams of the batch");
-    const { bytes, offsets, lengths, packetNumbers } = batch;
-    this.binding.seal(this.handle, bytes, offsets, lengths, packetNumbers, from, to, headerBytes);
+    const { bytes, offsets, lengths, packetNumbers, lenders } = batch;
+    const { sealBorrowed } = this.binding;
+    if (lenders.length > LENDERS || sealBorrowed === undefined) batch.settle();
+    if (lenders.length === 0 || sealBorrowed === undefined) {
+      this.binding.seal(this.handle, bytes, offsets, lengths, packetNumbers, from, to, headerBytes);
+      return;
+    }
+    sealBorrowed(
+      this.handle,
+      bytes,
+      offsets,
+      lengths,
+      packetNumbers,
+      from,
+      to,
+      headerBytes,
+      batch.borrowedBytes,
+      batch.lentFrom,
+      batch.lenderOf,
+      lenders,
+    );
   }
 
   open(batch: PacketBatch, from: number, to: number, headerBytes: number): number {

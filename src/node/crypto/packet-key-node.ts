@@ -28,6 +28,8 @@ class NodePacketKey implements PacketKey {
 
   seal(batch: PacketBatch, from: number, to: number, headerBytes: number): void {
     assert(from >= 0 && from <= to && to <= batch.count, "datagrams of the batch");
+    // node:crypto would need a call more per packet to read it in two parts.
+    batch.settle();
     for (let i = from; i < to; i++) {
       const start = batch.offsets[i];
       const text = start + headerBytes;

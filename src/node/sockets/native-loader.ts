@@ -54,6 +54,24 @@ export interface NativeBinding {
     to: number,
     headerBytes: number,
   ): void;
+  /**
+   * Like `seal`; the last `borrowedBytes[i]` of packet i's plaintext are read from `lenders[lenderOf[i]]`.
+   * An addon of an earlier build does not have it.
+   */
+  readonly sealBorrowed?: (
+    key: NativeHandle,
+    bytes: Uint8Array,
+    offsets: Int32Array,
+    lengths: Int32Array,
+    packetNumbers: Float64Array,
+    from: number,
+    to: number,
+    headerBytes: number,
+    borrowedBytes: Int32Array,
+    lentFrom: Int32Array,
+    lenderOf: Int32Array,
+    lenders: readonly Uint8Array[],
+  ) => void;
   open(
     key: NativeHandle,
     bytes: Uint8Array,

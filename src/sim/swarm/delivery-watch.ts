@@ -61,9 +61,11 @@ export class DeliveryWatch {
     const handlePieceAcked = side.handlePieceAcked.bind(side);
     const handlePiece = side.handlePiece.bind(side);
     side.takePiece = (piece: ObjectPiece, lengthBytes, target, at) => {
-      const { object, offset } = piece;
+      const { object, offset, lender = new Uint8Array(0), lentFrom = 0 } = piece;
       takePiece(piece, lengthBytes, target, at);
-      session.object(object).store(offset, target.subarray(at, at + lengthBytes));
+      const bytes =
+        target?.subarray(at, at + lengthBytes) ?? lender.subarray(lentFrom, lentFrom + lengthBytes);
+      session.object(object).store(offset, bytes);
     };
     side.handlePieceAcked = (object, offset, lengthBytes) => {
       const end = offset + lengthBytes;
