@@ -38,6 +38,18 @@ function open(keys: PacketKeys, batch: PacketBatch, nowUs = 0): string {
   return keys.handleOpened(choice, number, nowUs, KEEP_US) ? "update" : "opened";
 }
 
+test("what a sealed packet borrowed is forgotten: another connection's packets follow in the same batch", () => {
+  const [a] = ends();
+  const batch = new PacketBatch(1, 100);
+  batch.push(SHORT_HEADER_BYTES + 40 + TAG_BYTES, new Int32Array(6), 0);
+  batch.borrow(0, SHORT_HEADER_BYTES, 40, new Uint8Array(40).fill(7), 0);
+  a.seal(batch, 0, 1);
+  const sealed = batch.datagram(0).slice();
+  batch.settle();
+  expect(batch.datagram(0)).toEqual(sealed);
+  expect(batch.lenders).toEqual([]);
+});
+
 describe("key update, RFC 9001 §6", () => {
   test("begins after so many packets, once the phase is confirmed, and the peer follows", () => {
     const [a, b] = ends();
