@@ -5,6 +5,7 @@
  *   npm run bench:whole                          all rows
  *   npm run bench:whole -- --only "250 ms"       some of them
  *   npm run bench:whole -- --seeds 3 --trace     three seeds, and what the controller did
+ *   npm run bench:whole -- --stall 900:40        each way stands still for 40 ms, every 900 ms on average
  *
  * Goodput is file bytes over the time from the first packet to the sender's end of the transfer, as a
  * share of the link, IP and UDP headers included. The disks take 20 us to 5 ms for an operation and
@@ -31,6 +32,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "30" },
     controller: { type: "string", default: "bbr" },
     trace: { type: "boolean", default: false },
+    stall: { type: "string" },
   },
 });
 const SECONDS = Number(values.seconds);
@@ -107,6 +109,10 @@ function links(path) {
   if (path.burst !== undefined) {
     const [percent, length] = path.burst.split(":").map(Number.parseFloat);
     Object.assign(common, burstLoss(percent / 100, length));
+  }
+  if (values.stall !== undefined) {
+    const [everyMs, ms] = values.stall.split(":").map(Number);
+    Object.assign(common, { stallEveryUs: everyMs * 1_000, stallUs: ms * 1_000 });
   }
   if (path.blackout !== undefined)
     common.blackholes = [

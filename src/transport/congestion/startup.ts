@@ -20,6 +20,9 @@ const UNSURE_VARIATIONS = 4;
 const RTT_GROWTH = 1.125;
 const RTT_GROWTH_US = 1_000;
 
+/** A round whose round trips stay this far below that growth has no queue: the signs were a stall's. RFC 9406 §4.2. */
+const RTT_CALM = 0.5;
+
 /** Loss in a round beyond that of the rounds before that tells a full pipe. */
 const LOSS_GROWTH = 0.1;
 /** Loss in a round that tells a full pipe whatever came before: no path that is of use loses half. */
@@ -38,6 +41,13 @@ const QUIET_SHARE = 0.8;
 export class Startup {
   /** Whether the pipe showed signs of being full. */
   hasQueue = false;
+  /** Whether a round that began with such a sign ended with it. */
+  private isConfirmed = false;
+  /** Since that sign: least round trip, and how many were measured. */
+  private carefulMinRttUs = Infinity;
+  private carefulSamples = 0;
+  /** Round trips below this say that there was no queue after all; 0 where loss was the sign. */
+  private calmRttUs = 0;
   private fullBandwidth = 0;
   private stalledRounds = 0;
   private recentMinRttUs = Infinity;
@@ -57,6 +67,7 @@ export class Startup {
   /** Starts over. */
   reset(): void {
     this.hasQueue = false;
+    this.isConfirmed = false;
     this.fullBandwidth = 0;
     this.stalledRounds = 0;
     this.recentMinRttUs = Infinity;
@@ -74,6 +85,7 @@ export class Startup {
   /** Takes an acknowledgement that the meter has seen; returns whether the pipe is full. */
   handleAck(sample: AckSample, meter: PathMeter, pacingRate: number): boolean {
     if (!this.hasQueue) this.watch(sample, meter);
+    else if (!this.isConfirmed) this.reconsider(sample, meter);
     let isFull = false;
     if (meter.isRoundStart) {
       isFull = !sample.rateIsAppLimited && this.handleRound(meter, sample.rttVariationUs);
@@ -101,13 +113,49 @@ export class Startup {
         const isSure = this.roundsMinRttUs !== Infinity;
         const variationUs = (isSure ? 1 : UNSURE_VARIATIONS) * sample.rttVariationUs;
         const noQueueUs = RTT_GROWTH * this.baseUs(meter) + RTT_GROWTH_US + variationUs;
-        if (this.recentMinRttUs > noQueueUs) this.hasQueue = true;
+        if (this.recentMinRttUs > noQueueUs) {
+          const baseUs = this.baseUs(meter);
+          this.beCareful(baseUs + RTT_CALM * (noQueueUs - baseUs));
+        }
         this.recentMinRttUs = Infinity;
         this.recentSamples = 0;
       }
     }
     const lost = meter.lostSoFar(sample);
-    if (this.isUnusual(lost, meter.deliveredSoFar(sample) + lost)) this.hasQueue = true;
+    if (this.isUnusual(lost, meter.deliveredSoFar(sample) + lost)) {
+      this.beCareful(0);
+    }
+  }
+
+  /** There is a sign of a full pipe; if it was a round trip, those below `calmRttUs` will take it back. */
+  private beCareful(calmRttUs: number): void {
+    this.hasQueue = true;
+    this.calmRttUs = calmRttUs;
+    this.carefulMinRttUs = Infinity;
+    this.carefulSamples = 0;
+  }
+
+  /**
+   * A full pipe's queue stands, and what overflows goes on to. What made way was a process or a radio that
+   * was held up, or a handful of packets lost by chance: RFC 9406 §4.2 goes back to slow start then, too.
+   */
+  private reconsider(sample: AckSample, meter: PathMeter): void {
+    if (sample.hasRttSample) {
+      this.carefulMinRttUs = Math.min(this.carefulMinRttUs, sample.latestRttUs);
+      this.carefulSamples++;
+    }
+    if (!meter.isRoundStart || this.carefulSamples < ROUND_SAMPLES) return;
+    const isUnusual = this.isUnusual(meter.lossRate * meter.packets, meter.packets);
+    const wasQueue = this.calmRttUs > 0 && this.carefulMinRttUs > this.calmRttUs;
+    if (!isUnusual && !wasQueue) {
+      this.hasQueue = false;
+      this.stalledRounds = 0;
+      this.roundMinRttUs = Infinity;
+      this.roundSamples = 0;
+      this.recentMinRttUs = Infinity;
+      this.recentSamples = 0;
+    }
+    this.isConfirmed = this.hasQueue;
   }
 
   /** Least round trip that packets which follow each other had, as far as known. */
