@@ -277,8 +277,8 @@ function transfer(path, seed) {
         } else if (type === "file-verified" || type === "file-committed") first(type, nowUs);
         if (type === "pump" && event.heldObjectBytes > 0) first("firstByte", nowUs);
         if (type === "pump") {
-          const bytes = event.statistics(nowUs).objectBytesReceived;
-          if (bytes >= fileBytes) first("lastByte", nowUs);
+          const { objectBytesReceived, objectBytesDuplicate } = event.statistics(nowUs);
+          if (objectBytesReceived - objectBytesDuplicate >= fileBytes) first("lastByte", nowUs);
         }
       },
     );

@@ -198,7 +198,7 @@ export class PacketBuilder {
     this.at = at + length;
     if (isRetransmission) this.retransmittedBytes += length;
     else credit.use(length);
-    this.record(SENT.data, object, offset, length);
+    this.record(isRetransmission ? SENT.dataAgain : SENT.data, object, offset, length);
   }
 
   /** Whether the source has something that may be sent. */

@@ -317,7 +317,7 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
 
   handleFrameAcked(kind: number, a: number, b: number, c: number): void {
     const { session } = this;
-    if (kind === SENT.data) {
+    if (kind === SENT.data || kind === SENT.dataAgain) {
       const { acked } = this;
       if (acked.availableBytes > 0 && acked.object === a && acked.offset + acked.availableBytes === b) {
         acked.availableBytes += c;
@@ -337,7 +337,7 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
 
   handleFrameLost(kind: number, a: number, b: number, c: number): void {
     const { session } = this;
-    if (kind === SENT.data) {
+    if (kind === SENT.data || kind === SENT.dataAgain) {
       this.flushAcked();
       session.source?.handlePieceLost(a, b, c);
     } else if (kind === SENT.stream) session.streams.handleLost(a, b, c, false);

@@ -13,6 +13,7 @@ import { PacketBuilder } from "./packet-builder.ts";
 import type { PacketReceiver } from "./packet-receiver.ts";
 import { SENT } from "./sent-frames.ts";
 import type { Session } from "./session.ts";
+import { COPIED_DATA_PACKETS, TailCopies, type ObservedLoss } from "./tail-copies.ts";
 
 /** Packet numbers left out: one in this many on average. RFC 9000 §21.4. */
 const SKIP_INTERVAL_PACKETS = 500;
@@ -48,6 +49,7 @@ export class PacketSender {
   private pacedUntilUs: number | undefined;
   /** Whether window or pacing, not the lack of data, ended the last `poll`. */
   private isHeld = false;
+  private readonly copies = new TailCopies();
   private askedThreshold = ACK_EVERY_PACKETS;
   private askedAtUs = -Infinity;
 
@@ -110,7 +112,7 @@ export class PacketSender {
           continue;
         }
       } else {
-        if (this.reportBlocked()) continue;
+        if (this.reportBlocked() || this.sendCopy(batch, nowUs)) continue;
         isAppLimited = true;
         limit = this.idleLimit();
       }
@@ -147,6 +149,47 @@ export class PacketSender {
     if (source === undefined || !credit.needsBlockedReport || sentFrames.outstandingCount > 0) return false;
     control.addBlocked();
     return true;
+  }
+
+  /** Sends once more what somebody waits for at the end of a flight, if the path loses packets. */
+  private sendCopy(batch: PacketBatch, nowUs: number): boolean {
+    const { copies, session } = this;
+    const { recovery, sentFrames } = session;
+    if (sentFrames.outstandingCount === 0 || this.idleLimit() !== "application") return false;
+    const loss = this.observedLoss();
+    copies.handlePackets(recovery.statistics.packetsSent + this.receiver.packetsReceived);
+    if (!copies.isWanted(loss)) return false;
+    const isShort = sentFrames.outstandingCount <= COPIED_DATA_PACKETS;
+    const number = sentFrames.nextAwaited(copies.lowest, isShort);
+    if (number < 0) return false;
+    if (!copies.isWorthCopy(number, loss)) {
+      copies.handleSkipped(number);
+      return true;
+    }
+    const dueUs = copies.dueUs(recovery.sentAtUs(number), recovery.smoothedRttUs);
+    if (nowUs < dueUs) {
+      this.pacedUntilUs = dueUs;
+      return false;
+    }
+    if (this.sendingLimit(nowUs) !== undefined) return false;
+    sentFrames.repeat(number, this.receiver);
+    const copy = this.nextPacketNumber;
+    this.sendPacket(batch, nowUs, this.datagramBytes, true);
+    if (this.nextPacketNumber > copy) copies.handleCopied(number, this.nextPacketNumber - 1);
+    else copies.handleSkipped(number);
+    return true;
+  }
+
+  /** What was lost both ways: a receiver's own packets are hardly ever acknowledged. */
+  private observedLoss(): ObservedLoss {
+    const { recovery, tracker } = this.session;
+    const { packetsAcked, packetsLost } = recovery.statistics;
+    const { packetsReceived } = this.receiver;
+    const missing = Math.max(0, tracker.largestReceived + 1 - packetsReceived);
+    return {
+      lostPackets: packetsLost + missing,
+      totalPackets: packetsAcked + packetsLost + packetsReceived + missing,
+    };
   }
 
   /** Why there is nothing to send although the window has room. */

@@ -54,6 +54,30 @@ test("probes repeat the oldest open packet, then the next, then the oldest again
   expect(recorder.take()).toEqual(["acked 1 0 0 1"]);
 });
 
+test("what somebody waits for: streams and data sent again, new data only on demand", () => {
+  const frames = new SentFrames();
+  const recorder = new Recorder();
+  expect(frames.nextAwaited(0, true)).toBe(-1);
+  const kinds = [SENT.ack, SENT.data, SENT.maxObjectData, SENT.dataAgain, SENT.stream, SENT.streamFinal];
+  for (const [number, kind] of kinds.entries()) {
+    frames.begin(number);
+    frames.add(kind, 0, 0, 1);
+  }
+  expect(frames.nextAwaited(0, true)).toBe(1);
+  expect(frames.nextAwaited(0, false)).toBe(3);
+  expect(frames.nextAwaited(4, false)).toBe(4);
+  frames.acked(4, recorder);
+  expect(frames.nextAwaited(4, false)).toBe(5);
+  expect(frames.nextAwaited(6, true)).toBe(-1);
+  recorder.take();
+  // A repeated packet stays open: its acknowledgement still counts.
+  frames.repeat(3, recorder);
+  frames.repeat(4, recorder);
+  expect(recorder.take()).toEqual(["lost 17 0 0 1"]);
+  frames.acked(3, recorder);
+  expect(recorder.take()).toEqual(["acked 17 0 0 1"]);
+});
+
 test("ten thousand open packets are held, settled ones make room", () => {
   const frames = new SentFrames();
   const recorder = new Recorder();

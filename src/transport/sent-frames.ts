@@ -34,6 +34,8 @@ export const SENT = {
   /** time of sending in microseconds */
   ping: 15,
   mtuProbe: 16,
+  /** object, offset, length: sent before */
+  dataAgain: 17,
 } as const;
 
 /** Receives the records of a packet. */
@@ -155,6 +157,33 @@ export class SentFrames {
       return true;
     }
     return false;
+  }
+
+  /**
+   * The first outstanding packet from `number` on that carries something somebody waits for: a piece of a
+   * stream, file data sent again, or, if `withNewData`, any file data. -1 if there is none.
+   */
+  nextAwaited(number: number, withNewData: boolean): number {
+    if (this.outstanding === 0) return -1;
+    const mask = this.states.length - 1;
+    const recordMask = this.kinds.length - 1;
+    for (let at = Math.max(number, this.lowest); at < this.next; at++) {
+      const slot = at & mask;
+      if (this.states[slot] !== STATE.outstanding) continue;
+      for (let i = 0; i < this.counts[slot]; i++) {
+        const kind = this.kinds[(this.firsts[slot] + i) & recordMask];
+        const isAwaited = kind === SENT.stream || kind === SENT.streamFinal || kind === SENT.dataAgain;
+        if (isAwaited || (withNewData && kind === SENT.data)) return at;
+      }
+    }
+    return -1;
+  }
+
+  /** Reports the records of an outstanding packet as lost although nothing says so; it stays outstanding. */
+  repeat(number: number, handler: SentFrameHandler): void {
+    if (number < this.lowest || number >= this.next) return;
+    const slot = number & (this.states.length - 1);
+    if (this.states[slot] === STATE.outstanding) this.reportLost(slot, handler);
   }
 
   private reportLost(slot: number, handler: SentFrameHandler): void {

@@ -528,8 +528,8 @@ describe("on bad paths", () => {
     const outcome = runPath({ oneWayUs: 750_000, isLost: () => false });
     expectAgreement(outcome.initiator.result, outcome.responder?.result);
     expect(outcome.completedAtUs).toBe(2_250_000);
-    // INIT at 0, 0.3, 0.9 s, REPLY to each, FINISH at 1.5 s, confirmed at 3.0 s.
-    expect(outcome.up).toBe(4);
+    // INIT at 0, 0.3, 0.9 s, REPLY to each, FINISH at 1.5 s and its copy at 1.6875 s, confirmed at 3.0 s.
+    expect(outcome.up).toBe(5);
     expect(outcome.down).toBe(3);
   });
 
@@ -606,13 +606,31 @@ describe("on bad paths", () => {
 
   test("FINISH is repeated until something under the new keys arrives, then never", () => {
     const { initiator } = exchange();
-    expect(initiator.nextTimeoutUs()).toBe(100_000);
-    expect(initiator.pollTransmit(99_999)).toBeUndefined();
-    expect(initiator.pollTransmit(100_000)).toBeDefined();
-    expect(initiator.nextTimeoutUs()).toBe(300_000);
+    // The copy, the first repetition after 100 ms at least, the second one after twice that.
+    expect(initiator.nextTimeoutUs()).toBe(10_000);
+    expect(initiator.pollTransmit(9_999)).toBeUndefined();
+    expect(initiator.pollTransmit(10_000)).toBeDefined();
+    expect(initiator.nextTimeoutUs()).toBe(110_000);
+    expect(initiator.pollTransmit(110_000)).toBeDefined();
+    expect(initiator.nextTimeoutUs()).toBe(310_000);
     initiator.handleConfirmed();
     expect(initiator.nextTimeoutUs()).toBeUndefined();
     expect(initiator.pollTransmit(10_000_000)).toBeUndefined();
+  });
+
+  test("a FINISH lost with its copy is repeated after one and a quarter of the round trip", () => {
+    const sentAt: number[] = [];
+    // The second and third datagram up are FINISH and its copy.
+    const outcome = runPath({
+      oneWayUs: 100_000,
+      isLost: (way, index) => {
+        if (way === "up") sentAt.push(index);
+        return way === "up" && (index === 1 || index === 2);
+      },
+    });
+    // INIT at 0, REPLY arrives at 200 ms; FINISH at 200, 225 and 475 ms.
+    expect(outcome.completedAtUs).toBe(575_000);
+    expect(sentAt).toHaveLength(4);
   });
 
   test("FINISH that is never confirmed ends in HANDSHAKE_TIMEOUT", () => {

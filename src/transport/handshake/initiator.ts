@@ -32,7 +32,12 @@ import {
 import { ROLE, decodeIdentityPayload, encodeIdentityPayload } from "./identity-payload.ts";
 import { NoiseHandshake } from "./noise.ts";
 
-/** Bounds of the first wait for a sign that FINISH arrived, in microseconds. HANDSHAKE §8. */
+/** FINISH goes twice: everything waits for it. The copy leaves after an eighth of a round trip, and not before. */
+const FINISH_COPY_SHARE = 1 / 8;
+const FINISH_COPY_MIN_US = 10_000;
+
+/** The wait for a sign that FINISH arrived: round trips, and its bounds in microseconds. HANDSHAKE §8. */
+const FINISH_REPEAT_ROUNDS = 1.25;
 const FINISH_REPEAT_MIN_US = 100_000;
 const FINISH_REPEAT_MAX_US = 2_000_000;
 
@@ -67,6 +72,7 @@ export class HandshakeInitiator {
   private sendAtUs: number;
   private repeatUs = HANDSHAKE_REPEAT_US;
   private initsSent = 0;
+  private finishesSent = 0;
   /** From the first INIT to the REPLY: at least the round-trip time. */
   private rttBoundUs = 0;
 
@@ -216,7 +222,8 @@ export class HandshakeInitiator {
     // The deadline now guards the wait for a sign that FINISH arrived.
     this.startedAtUs = nowUs;
     this.sendAtUs = nowUs;
-    this.repeatUs = Math.min(Math.max(2 * this.rttBoundUs, FINISH_REPEAT_MIN_US), FINISH_REPEAT_MAX_US);
+    const copyUs = Math.max(FINISH_COPY_SHARE * this.rttBoundUs, FINISH_COPY_MIN_US);
+    this.repeatUs = Math.min(Math.ceil(copyUs), FINISH_REPEAT_MAX_US);
     return true;
   }
 
@@ -256,7 +263,10 @@ export class HandshakeInitiator {
     this.sendAtUs = nowUs + this.repeatUs;
     this.datagramsSent++;
     if (this.finish !== undefined) {
-      this.repeatUs = Math.min(this.repeatUs * 2, FINISH_REPEAT_MAX_US);
+      const roundsUs = Math.ceil(FINISH_REPEAT_ROUNDS * this.rttBoundUs);
+      const nextUs = this.finishesSent === 0 ? Math.max(roundsUs, FINISH_REPEAT_MIN_US) : 2 * this.repeatUs;
+      this.repeatUs = Math.min(nextUs, FINISH_REPEAT_MAX_US);
+      this.finishesSent++;
       return this.finish;
     }
     this.repeatUs = Math.min(this.repeatUs * 2, HANDSHAKE_REPEAT_MAX_US);

@@ -163,6 +163,12 @@ export class Recovery {
     return this.probe.timeoutUs;
   }
 
+  /** When an outstanding packet was sent, in microseconds. */
+  sentAtUs(packetNumber: number): number {
+    const { packets } = this.flight;
+    return packets.sentAtUs[packetNumber & packets.mask];
+  }
+
   /** Whether the window has room for an ack-eliciting packet of this size. */
   canSend(sizeBytes: number): boolean {
     // A quarter of the table is left for probes and for packets that only acknowledge.
