@@ -70,6 +70,11 @@ export async function relay(path, port) {
 export function emulator(path, directory) {
   const spec = [`rate=${path.rate}`, `delay=${path.rtt / 2}`, `queue=${queueBytes(path)}`];
   if (path.loss) spec.push(`loss=${path.loss}`);
+  if (path.duplicate) spec.push(`dup=${path.duplicate}`);
+  if (path.reorder) {
+    const [percent, ms] = path.reorder.split(":").map(Number.parseFloat);
+    spec.push(`reorder=${percent}`, `redelay=${ms}`);
+  }
   const env = { ...process.env, TMPDIR: directory };
   execFileSync(NET, ["pair", spec.join(",")], { stdio: ["ignore", "ignore", "inherit"], env });
   return {
