@@ -143,8 +143,7 @@ async function withPath(path, viaEmulator, work) {
 
 /** One file over one path: goodput as a share of what the link could carry, and what the path report says. */
 async function oneFile(path) {
-  const viaEmulator =
-    values.emulator && !path.halved && !path.blackout && !path.jitter && !path.burst;
+  const viaEmulator = values.emulator && !path.halved && !path.blackout && !path.jitter && !path.burst;
   const source = makeFile(Math.round((path.rate * 1e6 * seconds) / 8));
   return withPath(path, viaEmulator, async (to, link) => {
     const more = values.qlog === undefined ? [] : ["--qlog", values.qlog];

@@ -149,7 +149,6 @@ export class Startup {
     const wasQueue = this.calmRttUs > 0 && this.carefulMinRttUs > this.calmRttUs;
     if (!isUnusual && !wasQueue) {
       this.hasQueue = false;
-      this.stalledRounds = 0;
       this.roundMinRttUs = Infinity;
       this.roundSamples = 0;
       this.recentMinRttUs = Infinity;
