@@ -1,15 +1,20 @@
 /**
  * A packet-level laboratory for congestion controllers: bulk flows, each with a real `Recovery`, over
- * one bottleneck in virtual time. No packets, no cryptography: numbers only, so that a minute of
- * 100 Mbit/s takes a second.
+ * one bottleneck in virtual time. Datagrams without content over the one link model (link.ts), so that a
+ * minute of 100 Mbit/s takes seconds.
  *
  * Not modelled: packet contents and header overhead (goodput is UDP payload), competing reverse traffic,
- * queues other than tail drop, receiver limits.
+ * receiver limits.
  */
 import { RangeSet } from "../base/range-set.ts";
 import { SeededRandom } from "../base/random.ts";
+import { acksPerRound, ackThreshold } from "../transport/ack-frequency.ts";
 import type { CongestionControllerFactory } from "../transport/congestion/controller.ts";
 import { Recovery } from "../transport/recovery/recovery.ts";
+import { ECN } from "../wire/batch.ts";
+import { Link } from "./link.ts";
+import { burstLoss, type LinkChange, type LinkConfig } from "./link-config.ts";
+import { TimeHeap } from "./time-heap.ts";
 
 /** One bottleneck and the delays around it. */
 export interface LabPath {
@@ -24,11 +29,9 @@ export interface LabPath {
   ackLoss?: number;
   /** Mean packets per loss burst: 1 for independent losses. */
   burst?: number;
-  /** Share of one-way delay that jitter adds or takes (0.5 = plus or minus 50 %); reorders. */
+  /** Share of the one-way delay that jitter adds or takes (0.5 = plus or minus 50 %); keeps order. */
   jitter?: number;
-  /** Jitter never changes the order, as queues and radio links keep it. */
-  jitterKeepsOrder?: boolean;
-  /** Probability that a packet is late by `reorderUs`. */
+  /** Probability that a packet is late by `reorderUs`. With 1 and no lateness jitter does not keep order. */
   reorder?: number;
   reorderUs?: number;
   duplicate?: number;
@@ -70,77 +73,69 @@ export interface LabResult {
   probeTimeouts: number;
 }
 
-const ARRIVE = 0;
-const ACK = 1;
-const WAKE = 2;
+/** Longest delay of an acknowledgement, in microseconds. RFC 9000 §18.2, the default. */
 const MAX_ACK_DELAY_US = 25_000;
 
-class Heap {
-  private times: number[] = [];
-  private items: number[][] = [];
-  private order: number[] = [];
-  private counter = 0;
-  get size(): number {
-    return this.times.length;
-  }
-  get nextTime(): number {
-    return this.times[0];
-  }
-  push(time: number, item: number[]): void {
-    const { times, items, order } = this;
-    let index = times.length;
-    const seq = this.counter++;
-    times.push(time);
-    items.push(item);
-    order.push(seq);
-    while (index > 0) {
-      const parent = (index - 1) >> 1;
-      if (times[parent] < time || (times[parent] === time && order[parent] < seq)) break;
-      times[index] = times[parent];
-      items[index] = items[parent];
-      order[index] = order[parent];
-      index = parent;
-    }
-    times[index] = time;
-    items[index] = item;
-    order[index] = seq;
-  }
-  pop(): number[] {
-    const { times, items, order } = this;
-    const top = items[0];
-    const time = times.pop()!;
-    const item = items.pop()!;
-    const seq = order.pop()!;
-    const size = times.length;
-    if (size > 0) {
-      let index = 0;
-      for (;;) {
-        let child = 2 * index + 1;
-        if (child >= size) break;
-        if (
-          child + 1 < size &&
-          (times[child + 1] < times[child] ||
-            (times[child + 1] === times[child] && order[child + 1] < order[child]))
-        )
-          child++;
-        if (times[child] > time || (times[child] === time && order[child] > seq)) break;
-        times[index] = times[child];
-        items[index] = items[child];
-        order[index] = order[child];
-        index = child;
-      }
-      times[index] = time;
-      items[index] = item;
-      order[index] = seq;
-    }
-    return top;
-  }
+/** Datagram of a flow that names no size: what Ethernet carries. */
+const DATAGRAM_BYTES = 1_452;
+
+/** A datagram of an acknowledgement: its size does not matter on a way back without a limit. */
+const ACK_DATAGRAM = new Uint8Array(100);
+
+/** What the two directions of a path have in common. */
+function delays(path: LabPath): Partial<LinkConfig> {
+  const oneWayUs = path.rttUs / 2;
+  return {
+    overheadBytes: 0,
+    delayUs: oneWayUs,
+    jitterUs: (path.jitter ?? 0) * oneWayUs,
+    reorderProbability: path.reorder ?? 0,
+    reorderDelayUs: path.reorderUs ?? oneWayUs / 2,
+  };
 }
 
-/** As a sender asks its receiver: eight acknowledgements a round trip, of 2 to 64 packets each. */
-function ackThreshold(state: FlowState): number {
-  const perRound = state.recovery.bytesInFlight / state.size;
-  return Math.min(64, Math.max(2, Math.floor(perRound / 8)));
+/** The way of the data. A rate of 0 is a blackout: what is sent meanwhile is lost. */
+function forwardLink(path: LabPath, datagramBytes: number): Partial<LinkConfig> {
+  const { loss = 0, burst = 1, rateChanges = [], lossChanges = [] } = path;
+  const changes: LinkChange[] = lossChanges.map(({ atUs, loss: lossProbability }) => ({
+    atUs,
+    set: { lossProbability },
+  }));
+  for (const { atUs, bitsPerSecond } of rateChanges)
+    if (bitsPerSecond > 0) changes.push({ atUs, set: { rateBytesPerSecond: bitsPerSecond / 8 } });
+  return {
+    ...delays(path),
+    ...(burst > 1 ? burstLoss(loss, burst) : { lossProbability: loss }),
+    rateBytesPerSecond: path.bitsPerSecond / 8,
+    // The link counts the datagram that is being sent.
+    queueBytes: path.queueBytes + datagramBytes,
+    duplicateProbability: path.duplicate ?? 0,
+    changes: changes.toSorted((a, b) => a.atUs - b.atUs),
+    blackholes: rateChanges.flatMap(({ atUs, bitsPerSecond }, index) =>
+      bitsPerSecond === 0 ? [{ fromUs: atUs, untilUs: rateChanges[index + 1]?.atUs ?? Infinity }] : [],
+    ),
+  };
+}
+
+interface Wake {
+  readonly atUs: number;
+  readonly order: number;
+  readonly state: FlowState;
+  /** A packet or a timeout may be due; the receiver's ACK may be due; an ACK is released. */
+  readonly kind: "send" | "ack-due" | "ack";
+  readonly ack: Ack | undefined;
+}
+
+interface Ack {
+  readonly state: FlowState;
+  readonly delayUs: number;
+  /** Pairs `low, high`, highest first. */
+  readonly ranges: number[];
+}
+
+interface Sent {
+  readonly state: FlowState;
+  readonly number: number;
 }
 
 interface FlowState {
@@ -150,6 +145,8 @@ interface FlowState {
   wakeAt: number;
   received: RangeSet;
   unacked: number;
+  /** Its datagrams: all alike. */
+  datagram: Uint8Array;
   /** Packets that arrived after later ones since the last acknowledgement. */
   late: number[];
   largestAt: number;
@@ -162,53 +159,19 @@ interface FlowState {
 }
 
 /** Runs flows over a path for a time and returns what each achieved. */
-export function runLab(
-  path: LabPath,
-  flows: LabFlow[],
-  durationUs: number,
-  seed = 1,
-  trace?: (nowUs: number, flows: Recovery[], queueBytes: number) => void,
-  traceIntervalUs = 100_000,
-): LabResult[] {
-  const heap = new Heap();
-  const random = new SeededRandom(seed, "lab");
-  let rate = path.bitsPerSecond / 8e6; // bytes per microsecond
-  let busyUntil = 0;
-  let lossState = false;
-  let loss = path.loss ?? 0;
-  const lossChanges = [...(path.lossChanges ?? [])];
-  const burst = path.burst ?? 1;
-  const changes = [...(path.rateChanges ?? [])];
-  const oneWayUs = path.rttUs / 2;
-  const acks: number[][] = [];
-  const free: number[] = [];
-  let nextTrace = 0;
+export function runLab(path: LabPath, flows: LabFlow[], durationUs: number, seed = 1): LabResult[] {
+  const wakes = new TimeHeap<Wake>();
+  let order = 0;
+  const largest = Math.max(...flows.map((flow) => flow.datagramBytes ?? DATAGRAM_BYTES));
+  const forward = new Link<Sent>(forwardLink(path, largest), seed, "lab/data");
+  const back = new Link<Ack>({ ...delays(path), lossProbability: path.ackLoss ?? 0 }, seed, "lab/acks");
 
-  const isLost = (probability: number): boolean => {
-    if (probability === 0) return false;
-    if (burst <= 1) return random.float() < probability;
-    // Gilbert: leave the bad state with 1/burst, enter so that the mean is `probability`.
-    lossState = lossState
-      ? random.float() >= 1 / burst
-      : random.float() < probability / (burst * (1 - probability));
-    return lossState;
-  };
-  const lastArrivalUs = [0, 0];
-  /** When a packet that leaves at `atUs` arrives; direction 0 is data, 1 acknowledgements. */
-  const arrivalUs = (atUs: number, direction: 0 | 1): number => {
-    let us = oneWayUs;
-    if (path.jitter) us *= 1 + path.jitter * (2 * random.float() - 1);
-    let arrivesUs = atUs + us;
-    if (path.jitterKeepsOrder === true) {
-      arrivesUs = Math.max(arrivesUs, lastArrivalUs[direction]);
-      lastArrivalUs[direction] = arrivesUs;
-    }
-    if (path.reorder && random.float() < path.reorder) arrivesUs += path.reorderUs ?? oneWayUs / 2;
-    return arrivesUs;
+  const wake = (atUs: number, state: FlowState, kind: Wake["kind"], ack?: Ack): void => {
+    wakes.push({ atUs, order: order++, state, kind, ack });
   };
 
-  const states: FlowState[] = flows.map((flow, index) => {
-    const size = flow.datagramBytes ?? 1_452;
+  const states = flows.map((flow, index): FlowState => {
+    const size = flow.datagramBytes ?? DATAGRAM_BYTES;
     const startUs = flow.startUs ?? 0;
     const own = new SeededRandom(seed * 1000 + index, "flow");
     const recovery = new Recovery({
@@ -219,8 +182,7 @@ export function runLab(
       maxAckDelayUs: MAX_ACK_DELAY_US,
     });
     recovery.handleInitialRtt(path.rttUs, startUs);
-    heap.push(startUs, [WAKE, index, 0]);
-    return {
+    const state: FlowState = {
       flow,
       recovery,
       next: 0,
@@ -231,6 +193,7 @@ export function runLab(
       largestAt: 0,
       ackTimer: Infinity,
       size,
+      datagram: new Uint8Array(size),
       done: false,
       queueSum: [],
       queueCount: [],
@@ -248,67 +211,53 @@ export function runLab(
         probeTimeouts: 0,
       },
     };
+    wake(startUs, state, "send");
+    return state;
   });
 
-  const transmit = (state: FlowState, index: number, now: number): void => {
+  const transmit = (state: FlowState, now: number): void => {
     const number = state.next++;
     state.recovery.handleSent(number, state.size, now, true, false);
-    while (changes.length > 0 && changes[0].atUs <= now) {
-      const old = rate;
-      rate = changes.shift()!.bitsPerSecond / 8e6;
-      if (busyUntil > now && rate > 0) busyUntil = now + ((busyUntil - now) * old) / rate;
-    }
-    while (lossChanges.length > 0 && lossChanges[0].atUs <= now) loss = lossChanges.shift()!.loss;
-    if (rate === 0) return;
-    const backlog = Math.max(0, busyUntil - now) * rate;
-    if (backlog + state.size > path.queueBytes + state.size) {
+    const { droppedQueue } = forward.statistics;
+    forward.enqueue(state.datagram, ECN.notEct, { state, number }, now);
+    if (forward.statistics.droppedQueue > droppedQueue) {
       state.result.queueDrops++;
       return;
     }
-    busyUntil = Math.max(busyUntil, now) + state.size / rate;
     const second = Math.floor(now / 1e6);
-    state.queueSum[second] = (state.queueSum[second] ?? 0) + (busyUntil - now - state.size / rate);
+    const waitUs = ((forward.backlogBytes - state.size) * 1e6) / forward.config.rateBytesPerSecond;
+    state.queueSum[second] = (state.queueSum[second] ?? 0) + waitUs;
     state.queueCount[second] = (state.queueCount[second] ?? 0) + 1;
-    if (isLost(loss)) return;
-    heap.push(arrivalUs(busyUntil, 0), [ARRIVE, index, number]);
-    if (path.duplicate && random.float() < path.duplicate) {
-      heap.push(arrivalUs(busyUntil, 0), [ARRIVE, index, number]);
-    }
   };
 
-  const sendAck = (state: FlowState, index: number, now: number): void => {
+  const sendAck = (state: FlowState, now: number): void => {
     state.unacked = 0;
     state.ackTimer = Infinity;
-    if (path.ackLoss !== undefined && random.float() < path.ackLoss) return;
     const { received } = state;
     const count = Math.min(received.rangeCount, 64 - Math.min(state.late.length, 16));
-    const slot = free.pop() ?? acks.length;
-    const ack: number[] = [now - state.largestAt];
+    const ranges: number[] = [];
     for (let i = 0; i < count; i++) {
       const at = received.rangeCount - 1 - i;
-      ack.push(received.startAt(at), received.endAt(at) - 1);
+      ranges.push(received.startAt(at), received.endAt(at) - 1);
     }
     // As the receiver does: old ranges that grew are told, too.
-    const lowest = ack[ack.length - 2];
+    const lowest = ranges[ranges.length - 2];
     state.late.sort((a, b) => b - a);
     for (const number of state.late) {
-      if (number < lowest && number < ack[ack.length - 2] && ack.length < 2 * 64 + 1)
-        ack.push(number, number);
+      if (number < lowest && number < ranges[ranges.length - 2] && ranges.length < 2 * 64)
+        ranges.push(number, number);
     }
     state.late.length = 0;
-    acks[slot] = ack;
-    let at = arrivalUs(now, 1);
-    if (path.ackCompressionUs) at = Math.ceil(at / path.ackCompressionUs) * path.ackCompressionUs;
-    heap.push(at, [ACK, index, slot]);
+    back.enqueue(ACK_DATAGRAM, ECN.notEct, { state, delayUs: now - state.largestAt, ranges }, now);
     while (received.rangeCount > 4_096) received.dropLowest();
   };
 
-  const drive = (state: FlowState, index: number, now: number): void => {
+  const drive = (state: FlowState, now: number): void => {
     const { recovery } = state;
     if (state.done) return;
     const due = recovery.nextTimeoutUs();
     if (due !== undefined && due <= now) recovery.handleTimeout(now, handler);
-    for (let probes = recovery.takeProbeCount(); probes > 0; probes--) transmit(state, index, now);
+    for (let probes = recovery.takeProbeCount(); probes > 0; probes--) transmit(state, now);
     let sendAt = Infinity;
     const { bytes } = state.flow;
     while (recovery.canSend(state.size)) {
@@ -318,13 +267,13 @@ export function runLab(
       }
       sendAt = state.flow.isUnpaced ? now : recovery.nextSendTimeUs(now);
       if (sendAt > now) break;
-      transmit(state, index, now);
+      transmit(state, now);
       sendAt = Infinity;
     }
-    const wake = Math.max(now, Math.min(sendAt, recovery.nextTimeoutUs() ?? Infinity));
-    if (wake < Infinity && (state.wakeAt <= now || wake < state.wakeAt)) {
-      state.wakeAt = wake;
-      heap.push(Math.max(wake, now + 1), [WAKE, index, 0]);
+    const at = Math.max(now, Math.min(sendAt, recovery.nextTimeoutUs() ?? Infinity));
+    if (at < Infinity && (state.wakeAt <= now || at < state.wakeAt)) {
+      state.wakeAt = at;
+      wake(Math.max(at, now + 1), state, "send");
     }
   };
 
@@ -334,63 +283,70 @@ export function runLab(
     handleSpuriousLoss(): void {},
   };
 
-  while (heap.size > 0 && heap.nextTime <= durationUs) {
-    const now = heap.nextTime;
-    if (trace !== undefined && now >= nextTrace) {
-      trace(
-        now,
-        states.map((s) => s.recovery),
-        Math.max(0, busyUntil - now) * rate,
-      );
-      nextTrace += traceIntervalUs;
+  const takeAck = ({ state, delayUs, ranges }: Ack, now: number): void => {
+    state.recovery.handleAck(ranges[1], delayUs, ranges, ranges.length / 2, now, handler);
+    drive(state, now);
+  };
+
+  const takePacket = ({ state, number }: Sent, now: number): void => {
+    const { received, result } = state;
+    const wasLargest = number >= received.end;
+    const isGap = number > received.end;
+    if (received.add(number, number + 1) === 1) {
+      result.deliveredBytes += state.size;
+      const second = Math.floor(now / 1e6);
+      result.perSecond[second] = (result.perSecond[second] ?? 0) + state.size;
+      if (state.flow.bytes !== undefined && result.deliveredBytes >= state.flow.bytes && !state.done) {
+        state.done = true;
+        result.finishedAtUs = now;
+      }
     }
-    const event = heap.pop();
-    const index = event[1];
-    const state = states[index];
-    if (event[0] === WAKE) {
-      if (event[2] === 1) {
-        if (state.ackTimer <= now) sendAck(state, index, now);
-      } else {
+    if (wasLargest) state.largestAt = now;
+    else state.late.push(number);
+    const { lossProbability, burstEnterProbability } = forward.config;
+    const isCleanPath = lossProbability === 0 && burstEnterProbability === 0;
+    if (
+      ++state.unacked >= (state.flow.ackEvery ?? askedThreshold(state)) ||
+      (isGap && (isCleanPath || state.unacked >= 2))
+    ) {
+      sendAck(state, now);
+    } else if (state.ackTimer === Infinity) {
+      state.ackTimer = now + MAX_ACK_DELAY_US;
+      wake(state.ackTimer, state, "ack-due");
+    }
+  };
+
+  const packets = {
+    handleDelivery: (_datagram: Uint8Array, _ecn: number, sent: Sent, atUs: number): void =>
+      takePacket(sent, atUs),
+  };
+  const acks = {
+    handleDelivery: (_datagram: Uint8Array, _ecn: number, ack: Ack, atUs: number): void => {
+      const { ackCompressionUs } = path;
+      if (ackCompressionUs === undefined) takeAck(ack, atUs);
+      else wake(Math.ceil(atUs / ackCompressionUs) * ackCompressionUs, ack.state, "ack", ack);
+    },
+  };
+
+  while (!states.every((state) => state.done)) {
+    const wakeUs = wakes.peek()?.atUs ?? Infinity;
+    const dataUs = forward.nextDeliveryUs();
+    const ackUs = back.nextDeliveryUs();
+    const now = Math.min(wakeUs, dataUs, ackUs);
+    if (now > durationUs) break;
+    if (dataUs === now) forward.takeDelivered(now, packets);
+    else if (ackUs === now) back.takeDelivered(now, acks);
+    else {
+      const due = wakes.pop();
+      if (due === undefined) break;
+      const { state, kind, ack } = due;
+      if (kind === "ack-due") {
+        if (state.ackTimer <= now) sendAck(state, now);
+      } else if (ack !== undefined) takeAck(ack, now);
+      else {
         if (now >= state.wakeAt) state.wakeAt = 0;
-        drive(state, index, now);
+        drive(state, now);
       }
-    } else if (event[0] === ARRIVE) {
-      const number = event[2];
-      const { received } = state;
-      const wasLargest = number >= received.end;
-      const isGap = number > received.end;
-      if (received.add(number, number + 1) === 1) {
-        state.result.deliveredBytes += state.size;
-        const second = Math.floor(now / 1e6);
-        state.result.perSecond[second] = (state.result.perSecond[second] ?? 0) + state.size;
-        if (
-          state.flow.bytes !== undefined &&
-          state.result.deliveredBytes >= state.flow.bytes &&
-          !state.done
-        ) {
-          state.done = true;
-          state.result.finishedAtUs = now;
-          if (states.every((s) => s.done)) break;
-        }
-      }
-      if (wasLargest) state.largestAt = now;
-      else state.late.push(number);
-      if (
-        ++state.unacked >= (state.flow.ackEvery ?? ackThreshold(state)) ||
-        (isGap && (loss === 0 || state.unacked >= 2))
-      ) {
-        sendAck(state, index, now);
-      } else if (state.ackTimer === Infinity) {
-        state.ackTimer = now + MAX_ACK_DELAY_US;
-        heap.push(state.ackTimer, [WAKE, index, 1]);
-      }
-    } else {
-      const slot = event[2];
-      const ack = acks[slot];
-      free.push(slot);
-      const ranges = ack.slice(1);
-      state.recovery.handleAck(ranges[1], ack[0], ranges, ranges.length / 2, now, handler);
-      drive(state, index, now);
     }
   }
   for (const state of states) {
@@ -403,4 +359,9 @@ export function runLab(
     state.result.queueDelayUs = state.queueSum.map((sum, i) => sum / state.queueCount[i]);
   }
   return states.map((state) => state.result);
+}
+
+/** Packets between acknowledgements, as a sender asks its receiver. */
+function askedThreshold({ recovery, size }: FlowState): number {
+  return ackThreshold(recovery.bytesInFlight / size, acksPerRound(recovery.smoothedRttUs));
 }

@@ -6,6 +6,7 @@ import { MIN_DATAGRAM_BYTES } from "../base/limits.ts";
 import { ECN, type PacketBatch } from "../wire/batch.ts";
 import { closeBytes, FRAME, PATH_DATA_FRAME_BYTES, writeBare, writeClose } from "../wire/frames.ts";
 import { SHORT_HEADER_BYTES } from "../wire/header.ts";
+import { acksPerRound, ackThreshold } from "./ack-frequency.ts";
 import { ACK_EVERY_PACKETS } from "./ack-tracker.ts";
 import type { SendLimit } from "./limit-clock.ts";
 import { TAG_BYTES } from "./crypto.ts";
@@ -17,18 +18,6 @@ import { COPIED_DATA_PACKETS, TailCopies, type ObservedLoss } from "./tail-copie
 
 /** Packet numbers left out: one in this many on average. RFC 9000 §21.4. */
 const SKIP_INTERVAL_PACKETS = 500;
-
-/**
- * ACKs in a round trip that the sender asks for: about one a millisecond within these bounds. Short
- * round trips belong to fast paths, where each ACK costs time of the processor; on long ones a burst
- * that swallows twenty ACKs must not be a silence of several round trips.
- */
-const ACKS_PER_ROUND_MIN = 8;
-const ACKS_PER_ROUND_MAX = 64;
-const ACKS_INTERVAL_US = 1_000;
-
-/** Most packets between two ACKs that the sender asks for: one socket batch. */
-const ACK_THRESHOLD_MAX = 64;
 
 /** Bounds of the ACK delay the sender asks for, in microseconds: a timer's resolution; RFC 9000's default. */
 const ACK_DELAY_MIN_US = 1_000;
@@ -334,18 +323,12 @@ export class PacketSender {
     this.askedAtUs = nowUs;
     this.receiver.chooseDatagramSize();
     const packetsPerRound = recovery.bytesInFlight / this.datagramBytes;
-    const acksPerRound = Math.min(
-      ACKS_PER_ROUND_MAX,
-      Math.max(ACKS_PER_ROUND_MIN, Math.floor(recovery.smoothedRttUs / ACKS_INTERVAL_US)),
-    );
-    const wanted = Math.min(
-      ACK_THRESHOLD_MAX,
-      Math.max(ACK_EVERY_PACKETS, Math.floor(packetsPerRound / acksPerRound)),
-    );
+    const acks = acksPerRound(recovery.smoothedRttUs);
+    const wanted = ackThreshold(packetsPerRound, acks);
     // Small changes are not worth a frame.
     if (wanted > this.askedThreshold / 2 && wanted < this.askedThreshold * 2) return;
     this.askedThreshold = wanted;
-    const delayUs = Math.floor(recovery.smoothedRttUs / acksPerRound);
+    const delayUs = Math.floor(recovery.smoothedRttUs / acks);
     control.addAckFrequency({
       packetThreshold: wanted,
       maxAckDelayUs: Math.min(ACK_DELAY_MAX_US, Math.max(ACK_DELAY_MIN_US, delayUs)),
