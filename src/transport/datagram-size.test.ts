@@ -15,12 +15,14 @@ describe("the size of datagrams", () => {
     expect(size.bytes).toBe(32_753);
   });
 
-  test("is a half of it, and a half of that, on slower paths, and 1 472 on slow ones", () => {
+  test("is a half of it, and a half of that, on slower paths, and on slow ones a sixteenth, or 1 472", () => {
     const size = new DatagramSize(1_200);
     // 2 ms of 50 Mbit/s are 12 500 bytes: 8 188 with a quarter to spare fits, 16 376 does not.
     size.choose(65_507, mbit(50), 40_000);
     expect(size.bytes).toBe(8_188);
     size.choose(65_507, mbit(1), 40_000);
+    expect(size.bytes).toBe(4_094);
+    size.choose(23_552, mbit(1), 40_000);
     expect(size.bytes).toBe(1_472);
     size.choose(8_972, mbit(1), 40_000);
     expect(size.bytes).toBe(1_472);
@@ -39,7 +41,7 @@ describe("the size of datagrams", () => {
     size.choose(65_507, mbit(1), 4_999);
     expect(size.bytes).toBe(65_507);
     size.choose(65_507, mbit(1), 5_000);
-    expect(size.bytes).toBe(1_472);
+    expect(size.bytes).toBe(4_094);
     size.choose(65_507, mbit(1), 0);
     expect(size.bytes).toBe(65_507);
   });

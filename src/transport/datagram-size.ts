@@ -11,6 +11,13 @@ const DATAGRAM_TIME_US = 2_000;
 const FLOOR_BYTES = 1_472;
 
 /**
+ * Nor below this part of what the path carries, as a shift: a sixteenth, 4 094 bytes of the largest datagram.
+ * Only paths within a machine carry so much, and where a hundred connections wait for its processors, a
+ * round trip is long and a rate low only because of that: more packets would take more of what is short.
+ */
+const FLOOR_SHIFT = 4;
+
+/**
  * Round trips below this are of one machine or one site, in microseconds: large datagrams save work
  * there, and a rate that is low because many share the link says nothing about the link.
  */
@@ -43,13 +50,14 @@ export class DatagramSize {
   choose(foundBytes: number, rateBytesPerSecond: number, minRttUs: number): boolean {
     const before = this.current;
     this.current = foundBytes;
-    if (foundBytes <= FLOOR_BYTES || minRttUs < NEAR_US) return this.current !== before;
+    const floorBytes = Math.max(FLOOR_BYTES, foundBytes >> FLOOR_SHIFT);
+    if (foundBytes <= floorBytes || minRttUs < NEAR_US) return this.current !== before;
     const allowed = (rateBytesPerSecond * DATAGRAM_TIME_US) / 1e6;
     // Halves of what was found: few steps, and each at least twice the time of the next.
-    while (this.current > FLOOR_BYTES) {
+    while (this.current > floorBytes) {
       const needed = this.current > before ? this.current * SPARE : this.current;
       if (needed <= allowed) break;
-      this.current = Math.max(this.current >> 1, FLOOR_BYTES);
+      this.current = Math.max(this.current >> 1, floorBytes);
     }
     return this.current !== before;
   }
