@@ -77,6 +77,19 @@ export const NO_TOKEN: Uint8Array = new Uint8Array(ID_BYTES);
 /** Entries scanned and not yet asked for before the scan pauses. */
 const SCANNED_AHEAD = 512;
 
+/** The same while the list is counted: of trees this large the second walk is saved, for half a kilobyte an entry. */
+const COUNTED_AHEAD = 16_384;
+
+type MutableTotals = { -readonly [Name in keyof OfferTotals]: OfferTotals[Name] };
+
+function addUp(sum: MutableTotals, page: readonly ScannedEntry[]): void {
+  for (const scanned of page) {
+    if (scanned.type === "skipped") continue;
+    sum.entries++;
+    if (scanned.facts.kind === "file") sum.totalBytes += scanned.facts.sizeBytes;
+  }
+}
+
 /** Offers what a scan of the disk finds. */
 export class ScannedOffers implements OfferFeed {
   private readonly runner: DiskRunner;
@@ -84,7 +97,12 @@ export class ScannedOffers implements OfferFeed {
   private readonly supply: ChunkSupply;
   private readonly onReady: () => void;
   private readonly scan: ScanState;
-  private found: ScannedEntry[] = [];
+  private readonly found: ScannedEntry[] = [];
+  /** First of `found` that was not asked for. */
+  private foundHead = 0;
+  private aheadEntries = SCANNED_AHEAD;
+  /** What was scanned so far. */
+  private readonly scanned: MutableTotals = { entries: 0, totalBytes: 0 };
   private isScanning = false;
   private hasEnded = false;
   private isClosed = false;
@@ -111,31 +129,41 @@ export class ScannedOffers implements OfferFeed {
   }
 
   next(): OfferStep {
-    if (this.found.length < SCANNED_AHEAD) this.advance();
-    const entry = this.found.shift();
-    if (entry === undefined) return { type: this.hasEnded ? "end" : "wait" };
+    if (this.isBehind) this.advance();
+    if (this.foundHead === this.found.length) return { type: this.hasEnded ? "end" : "wait" };
+    const entry = this.found[this.foundHead++];
+    if (this.foundHead >= SCANNED_AHEAD) {
+      this.found.splice(0, this.foundHead);
+      this.foundHead = 0;
+    }
     return this.step(entry);
   }
 
-  /** Walks the sources a second time, only to count: offering goes on and holds few entries in memory. */
+  private get isBehind(): boolean {
+    return this.found.length - this.foundHead < this.aheadEntries;
+  }
+
+  /** Learns what all will come to: by scanning on, or from a walk of its own when that is too much to keep. */
   private countAhead(): void {
-    const { options } = this.scan;
-    if (this.counting !== undefined || this.hasEnded || options.isShallow === true) return;
-    this.counting = startScan(this.starts, options);
+    if (this.hasEnded || this.scan.options.isShallow === true) return;
+    this.aheadEntries = COUNTED_AHEAD;
+    this.advance();
+  }
+
+  /** Walks the sources a second time, only to count: offering goes on and holds few entries in memory. */
+  private countByWalking(): void {
+    this.aheadEntries = SCANNED_AHEAD;
+    this.counting = startScan(this.starts, this.scan.options);
     this.countPage(this.counting, { entries: 0, totalBytes: 0 });
   }
 
-  private countPage(state: ScanState, sum: { entries: number; totalBytes: number }): void {
+  private countPage(state: ScanState, sum: MutableTotals): void {
     if (this.isClosed) {
       this.runner.start(endScan(state), () => undefined);
       return;
     }
     this.runner.start(scanPage(state), (page) => {
-      for (const scanned of page ?? []) {
-        if (scanned.type === "skipped") continue;
-        sum.entries++;
-        if (scanned.facts.kind === "file") sum.totalBytes += scanned.facts.sizeBytes;
-      }
+      addUp(sum, page ?? []);
       if (page !== undefined) this.countPage(state, sum);
       else {
         this.totals = sum;
@@ -155,9 +183,18 @@ export class ScannedOffers implements OfferFeed {
     this.runner.start(scanPage(this.scan), (page) => {
       this.isScanning = false;
       if (page === undefined) this.hasEnded = true;
-      else this.found = [...this.found, ...page];
-      if (this.isClosed) this.close();
-      else this.onReady();
+      else this.found.push(...page);
+      addUp(this.scanned, page ?? []);
+      if (this.isClosed) {
+        this.close();
+        return;
+      }
+      if (this.aheadEntries > SCANNED_AHEAD) {
+        if (this.hasEnded) this.totals = this.scanned;
+        else if (this.isBehind) this.advance();
+        else if (this.counting === undefined) this.countByWalking();
+      }
+      this.onReady();
     });
   }
 

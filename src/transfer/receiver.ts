@@ -308,7 +308,17 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
   private checkSpace(): void {
     const { list, space } = this;
     const announced = list.announcedBytes;
-    if (this.preparation.isBusy || !space.isDue(list.isComplete, announced !== undefined)) return;
+    if (!space.isDue(list.isComplete, announced !== undefined)) return;
+    const onChecked = (refusal: GodwitError | undefined): void => {
+      if (refusal === undefined) this.pump();
+      else this.verdicts.fatal = refusal;
+    };
+    if (this.preparation.isBusy) {
+      // What is there already may need nothing. But where all of it would fit nobody has to wait for that.
+      if (announced !== undefined && !list.isComplete)
+        space.check(Math.max(announced, list.totalBytes), false, false, onChecked);
+      return;
+    }
     let neededBytes = 0;
     // How much of a sparse file is holes is known only when it was read.
     if (!this.setup.options.sparse)
@@ -319,10 +329,7 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
       neededBytes += Math.max(0, announced - list.totalBytes - this.journaledAheadBytes);
     // A sender offers so many and waits: then nothing is left that could need less.
     const isStuck = this.openEntries >= ENTRIES_AHEAD && !this.isComparing;
-    space.check(neededBytes, list.isComplete, list.isComplete || isStuck, (refusal) => {
-      if (refusal === undefined) this.pump();
-      else this.verdicts.fatal = refusal;
-    });
+    space.check(neededBytes, list.isComplete, list.isComplete || isStuck, onChecked);
   }
 
   /** Bytes that an earlier run had of files that were not offered yet in this one. */
