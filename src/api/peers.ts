@@ -47,10 +47,12 @@ export function trustPeer(fingerprint: string, options: TrustOptions = {}): Peer
   });
 }
 
-/** Forgets a peer by fingerprint or `@name`. @throws GodwitError USAGE when no such peer is known. */
+/** Forgets a peer by fingerprint or name. @throws GodwitError USAGE when no such peer is known. */
 export function forgetPeer(who: string, options: HomeOptions = {}): Peer {
   const store = KnownPeers.load(homeDirectory(options.home));
-  const forgotten = store.forget(who.startsWith("@") ? who.slice(1) : parseFingerprint(who));
+  // Whatever is no fingerprint is a name, with or without the @.
+  const isFingerprint = store.byName(who) === undefined && /^[A-Z2-7\s-]{32,}$/i.test(who);
+  const forgotten = store.forget(isFingerprint ? parseFingerprint(who) : who.replace(/^@/, ""));
   if (forgotten === undefined) {
     throw new GodwitError("USAGE", `no peer ${who.slice(0, 100)} is known; godwit peers lists them`);
   }

@@ -50,7 +50,8 @@ function parseAs(form: string, text: string): Target {
     portText = colon < 0 ? undefined : authority.slice(colon + 1);
     if (host.includes(":")) throw wrong("write an IPv6 address with a port as [ADDRESS]:PORT");
   }
-  if (host === "" || /\s/.test(host)) throw wrong("the host is missing");
+  if (host === "") throw wrong("the host is missing");
+  if (/\s/.test(host)) throw wrong("a host has no blanks");
   let port = DEFAULT_PORT;
   if (portText !== undefined) {
     if (!/^\d{1,5}$/.test(portText)) throw wrong("the port is not a number");

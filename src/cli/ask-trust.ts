@@ -16,11 +16,18 @@ function canAsk(output: Output): boolean {
   return process.stdin.isTTY && process.stderr.isTTY && !output.wantsJson;
 }
 
-async function ask(question: string, options: DialOptions): Promise<string> {
+/** The answer to a question. @throws GodwitError INTERRUPTED when there is none: Ctrl-C, Ctrl-D, a signal. */
+async function ask(question: string, { signal }: DialOptions): Promise<string> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  // While it reads, the terminal hands Ctrl-C over as a character.
+  terminal.on("SIGINT", () => process.kill(process.pid, "SIGINT"));
+  const noAnswer = new Promise<never>((_, reject) => {
+    const leave = (): void => reject(new GodwitError("INTERRUPTED", "interrupted before anything was sent"));
+    terminal.once("close", leave);
+    signal?.addEventListener("abort", leave, { once: true });
+  });
   try {
-    const { signal } = options;
-    return (await terminal.question(question, signal === undefined ? {} : { signal })).trim();
+    return (await Promise.race([terminal.question(question), noAnswer])).trim();
   } finally {
     terminal.close();
   }

@@ -215,6 +215,15 @@ function usage(name: string, text: string): GodwitError {
   );
 }
 
+function parseNamed(option: LinkOption, text: string): Partial<LinkConfig> {
+  try {
+    return option.parse(text);
+  } catch (error) {
+    if (!(error instanceof GodwitError) || error.message.startsWith("--")) throw error;
+    throw new GodwitError("USAGE", `--${option.name}: ${error.message}`);
+  }
+}
+
 /**
  * One direction's configuration from options by name: `NAME` counts for both directions,
  * `DIRECTION-NAME` for one and wins.
@@ -228,7 +237,7 @@ export function parseLinkOptions(
   let config: Partial<LinkConfig> = {};
   for (const option of LINK_OPTIONS) {
     const text = values[`${direction}-${option.name}`] ?? values[option.name];
-    if (text !== undefined) config = { ...config, ...option.parse(text) };
+    if (text !== undefined) config = { ...config, ...parseNamed(option, text) };
   }
   return config;
 }

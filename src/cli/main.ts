@@ -52,8 +52,10 @@ function help(): string {
     ...lines,
     "",
     "godwit COMMAND --help documents each option with its default.",
-    "Exit statuses: 0 complete, 2 usage, 3 partial, 4 files, 5 space, 6 network (resumable),",
-    "7 authentication, 8 integrity, 9 policy, 10 protocol, 11 busy, 12 classic without the last\nconfirmation, 128+n signal; 1 is a bug. docs/guide/exit-status.md",
+    "Exit statuses: 0 complete, 2 usage, 3 partial, 4 files, 5 space, 6 network",
+    "(resumable), 7 authentication, 8 integrity, 9 policy, 10 protocol, 11 busy,",
+    "12 classic without the last confirmation, 128+n signal, 1 a bug.",
+    "More: docs/guide/exit-status.md",
     "",
   ].join("\n");
 }
@@ -94,10 +96,8 @@ async function main(argv: readonly string[]): Promise<void> {
   }
   if (!Object.hasOwn(COMMANDS, name)) {
     const near = nearest(name, Object.keys(COMMANDS));
-    const hint = near === undefined ? "" : `; did you mean godwit ${near}?`;
-    process.stderr.write(
-      `godwit: there is no command ${JSON.stringify(name)}${hint === "" ? "; see" : " See"} godwit --help\n`,
-    );
+    const hint = near === undefined ? "; see" : `; did you mean godwit ${near}? See`;
+    process.stderr.write(`godwit: there is no command ${JSON.stringify(name)}${hint} godwit --help\n`);
     process.exitCode = 2;
     return;
   }

@@ -328,9 +328,28 @@ test("usage errors are one sentence with status 2", async () => {
     ["serve", ""],
     ["clean", ""],
     ["peers", "bogus"],
+    ["peers", "forget", "nobody"],
+    ["link", "0", "127.0.0.1:1", "--loss", "200%"],
+    ["send", "a", "--to", "two words"],
     ["id", "--home", "/proc/godwit"],
   ]) {
     const ended = await scene.run("client", args);
     expect(`${args.join(" ")}: ${ended.status}, ${ended.stderr}`).toMatch(/: 2, godwit: [^\n]+\n$/);
+  }
+});
+
+test("a mistyped command is told which one it may be", async () => {
+  const mistyped = await scene.run("client", ["sned"]);
+  const hint = 'no command "sned"; did you mean godwit send? See godwit --help';
+  expect(said(mistyped, hint)).toEqual([2, hint]);
+  const strange = await scene.run("client", ["xyzzy"]);
+  expect(strange.stderr).toBe('godwit: there is no command "xyzzy"; see godwit --help\n');
+});
+
+test("help fits a terminal of 80 columns", async () => {
+  for (const command of [[], ["serve"], ["send"], ["get"], ["peers"], ["verify"], ["link"], ["classic"]]) {
+    const { stdout } = await scene.run("client", [...command, "--help"]);
+    const lines = stdout.toString().split("\n");
+    expect([command, lines.filter((line) => line.length > 80)]).toEqual([command, []]);
   }
 });

@@ -204,6 +204,15 @@ describe.runIf(process.platform === "linux" && existsSync(SCRIPT))("on a termina
     expect(received()).toBe("dear peer\n");
   });
 
+  test("Ctrl-C and Ctrl-D at a question end the command with one sentence", async () => {
+    const { where } = await serve();
+    for (const key of ["\u0003", "\u0004"]) {
+      const { status, output } = await answering(where, [["(Enter for none): ", key]]);
+      expect(output).toMatch(/godwit: interrupted before anything was sent\s+$/);
+      expect(status).toBe(130);
+    }
+  });
+
   test("without a code the fingerprint is shown and asked about; no means no", async () => {
     const { where, fingerprint } = await serve("--open");
     const no = await answering(where, [

@@ -39,9 +39,10 @@ export function command(): Command {
     .option("--precise", "spin instead of sleeping for the last millisecond: exact, but takes a whole core")
     .addHelpText(
       "after",
-      "\nEach option for both directions; --up-NAME and --down-NAME for one (up: towards the target).\n" +
-        "Statistics are JSON on standard output: at the end, on SIGUSR1, and with --stats-every.\n\n" +
-        "  godwit link 5000 192.0.2.7:4639 --loss 5% --delay 40ms --rate 50mbit --queue 1MB",
+      "\nEach option for both directions; --up-NAME and --down-NAME for one (up: towards\n" +
+        "the target). Statistics are JSON on standard output: at the end, on SIGUSR1, and\n" +
+        "with --stats-every.\n\n" +
+        "  godwit link 5000 192.0.2.7:4639 --loss 5% --delay 40ms --rate 50mbit",
     )
     .action(runLink);
 }

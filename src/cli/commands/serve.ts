@@ -113,9 +113,10 @@ function sayWelcome(output: Output, directory: string, flags: ServeFlags, server
   output.say(`serving ${directory} on UDP port ${port}: ${addresses.slice(0, 4).join(", ")}`);
   output.say(`fingerprint ${fingerprint}`);
   if (flags.open === true) output.say("open to everybody who can reach this port");
-  else if (code !== undefined)
-    output.say(`pairing code ${code}  (asked for on first contact; good for one machine and ten minutes)`);
-  else
+  else if (code !== undefined) {
+    output.say(`pairing code ${code}`);
+    output.say("              asked for on first contact; good for one machine and ten minutes");
+  } else
     output.say(
       "known peers only; let one in with: godwit peers trust FINGERPRINT (godwit id prints it there)",
     );

@@ -75,7 +75,8 @@ export function statisticsLines(path: PathReport): string[] {
     ),
     ...curveLine(
       "pacing     ",
-      history.map((sample) => sample.pacingRateBytesPerSecond),
+      // Nothing is paced before the first round trip is known.
+      history.map((sample) => sample.pacingRateBytesPerSecond).filter((rate) => rate > 0),
       formatRate,
     ),
     ...curveLine(
