@@ -18,7 +18,7 @@
 #define IV_BYTES 12
 #define TAG_BYTES 16
 #define BLOCK_BYTES 16
-/* Other memory that the packets of one call may borrow from: as much as packets in a batch of the driver. */
+/* Pieces of other memory that the packets of one call may borrow from; it is mostly one chunk or two. */
 #define LENDERS 64
 /* Packet numbers are exact in a double up to here: 2^53 - 1. */
 #define PACKET_NUMBER_MAX 9007199254740991.0

@@ -183,7 +183,8 @@ export class NativeSocket implements DatagramSocket {
     );
     const countAndKept = Math.floor(result / TWO_TO_32);
     batch.count = countAndKept >>> 1;
-    batch.usedBytes = result % TWO_TO_32;
+    // An integer to the compiler too: a field that becomes a float undoes all code compiled for batches.
+    batch.usedBytes = (result % TWO_TO_32) | 0;
     batch.opened.fill(0, count, batch.count);
     // Kept in user memory, where the kernel's "readable" says nothing about it.
     if ((countAndKept & 1) === 1 && this.handlers !== undefined) setImmediate(this.handleKept);
