@@ -57,7 +57,7 @@ export class ProgressFollower {
         return;
       case "file-planned": {
         const size = update.sizeBytes === undefined ? "" : ` (${formatBytes(update.sizeBytes)})`;
-        output.say(`would ${update.replaces ? "replace" : "send"} ${shown(update.path)}${size}`);
+        output.say(`would ${update.replaces ? "replace" : this.view.label} ${shown(update.path)}${size}`);
         return;
       }
       case "path-silent":

@@ -316,6 +316,7 @@ test("usage errors are one sentence with status 2", async () => {
     ["send", "a", "--to", "host:99999"],
     ["send", "a", "--to", "h", "--rate", "fast"],
     ["send", "-", "--to", "127.0.0.1:1"],
+    ["send", "-", "--to", "127.0.0.1:1", "--name", "a/b"],
     ["nonsense"],
     ["serve", "--listen", "x:y"],
     ["ping", "h", "--count", "0"],

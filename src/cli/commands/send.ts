@@ -62,9 +62,10 @@ function sourceFrom(paths: readonly string[], name: string | undefined): readonl
   }
   if (paths.length > 1)
     throw new GodwitError("USAGE", "- (standard input) is sent by itself, without other paths");
-  if (name === undefined || name === "" || basename(name) !== name) {
+  if (name === undefined || name === "")
     throw new GodwitError("USAGE", "standard input needs a file name: --name NAME");
-  }
+  if (basename(name) !== name)
+    throw new GodwitError("USAGE", "--name is a file name; a directory goes behind the host: --to HOST/DIR");
   return { stream: process.stdin, name };
 }
 

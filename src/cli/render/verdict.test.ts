@@ -20,6 +20,12 @@ test("what was verified, how fast, and where it is", () => {
 
 test("the rate counts what was moved now, not what was there from before", () => {
   expect(verdictLine({ ...VIEW, files: 1, resumedBytes: 193_000_000, verb: "received", root: "" })).toBe(
-    "verified 1 file, 386 MB in 32.8 s (47.1 Mbit/s), 193 MB of it from before, flushed from lab1:4639 (KEY)",
+    "verified 1 file, 386 MB in 32.8 s (47.1 Mbit/s), 193 MB of it from before, flushed here, from lab1:4639 (KEY)",
+  );
+});
+
+test("nothing moved has no rate", () => {
+  expect(verdictLine({ ...VIEW, files: 0, bytes: 0, seconds: 0.2, root: "" })).toBe(
+    "verified 0 files, 0 B in 0.20 s, flushed on lab1:4639 (KEY)",
   );
 });

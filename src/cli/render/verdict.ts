@@ -21,9 +21,9 @@ const ROOT_SHOWN = 16;
 /** `verified 12 files, 386 MB in 4.21 s (94.1 Mbit/s) … root 9f3c…`. */
 export function verdictLine(view: VerdictView): string {
   const moved = Math.max(view.bytes - view.resumedBytes, 0);
-  const rate = view.seconds > 0 ? ` (${formatRate(moved / view.seconds)})` : "";
+  const rate = moved > 0 && view.seconds > 0 ? ` (${formatRate(moved / view.seconds)})` : "";
   const resumed = view.resumedBytes > 0 ? `, ${formatBytes(view.resumedBytes)} of it from before` : "";
-  const direction = view.verb === "sent" ? "on" : "from";
+  const direction = view.verb === "sent" ? "on" : "here, from";
   const root = view.root === "" ? "" : `, root ${view.root.slice(0, ROOT_SHOWN)}...`;
   return `verified ${counted(view.files, "file")}, ${formatBytes(view.bytes)} in ${formatDuration(view.seconds * 1e6)}${rate}${resumed}, flushed ${direction} ${view.peer}${root}`;
 }
