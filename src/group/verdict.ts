@@ -86,6 +86,6 @@ export function groupVerdict(ends: readonly ReceiverEnd[]): {
   }
   return {
     code: "PARTIAL",
-    text: `${failed.length} of ${ends.length} receivers are not complete; first: ${text}`,
+    text: `${failed.length} of ${ends.length} receivers not complete; first: ${text}`,
   };
 }

@@ -190,9 +190,10 @@ function handle(update: ServerUpdate, output: Output, wantsStats: boolean): void
         output.error(`${who}: ${shown(result.error.message)}`);
         return;
       }
-      const rate = result.seconds > 0 ? formatRate(result.bytes / result.seconds) : "";
+      const rate =
+        result.bytes > 0 && result.seconds > 0 ? ` (${formatRate(result.bytes / result.seconds)})` : "";
       output.say(
-        `${who}: ${result.result}, ${counted(result.files, "file")}, ${formatBytes(result.bytes)} in ${formatDuration(result.seconds * 1e6)} (${rate})`,
+        `${who}: ${result.result}, ${counted(result.files, "file")}, ${formatBytes(result.bytes)} in ${formatDuration(result.seconds * 1e6)}${rate}`,
       );
       if (wantsStats) for (const line of statisticsLines(result.path)) output.say(line);
     }
