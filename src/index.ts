@@ -5,15 +5,15 @@
  * returns a server. Everything rejects with a `GodwitError`: test its `code` and `retryable`.
  */
 export { send, type PushOptions, type SendOptions, type StreamSource } from "./api/send.ts";
-export {
-  sendToMany,
-  type GroupTransfer,
-  type GroupUpdate,
-  type ReceiverResult,
-  type RelayCounts,
-  type SendToManyOptions,
-  type SendToManyResult,
-} from "./api/send-many.ts";
+export { sendToMany } from "./api/send-many.ts";
+export type {
+  GroupTransfer,
+  GroupUpdate,
+  ReceiverResult,
+  RelayCounts,
+  SendToManyOptions,
+  SendToManyResult,
+} from "./api/group-transfer.ts";
 export type { ReceiverVerdict } from "./group/verdict.ts";
 export { get, type GetOptions } from "./api/get.ts";
 export { list, type Entry } from "./api/list.ts";

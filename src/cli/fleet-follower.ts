@@ -1,6 +1,6 @@
 /** Shows a transfer to many while it runs, and its table at the end. */
 import { MultiBar, type SingleBar } from "cli-progress";
-import type { GroupTransfer, GroupUpdate, ReceiverResult, SendToManyResult } from "../api/send-many.ts";
+import type { GroupTransfer, GroupUpdate, ReceiverResult, SendToManyResult } from "../api/group-transfer.ts";
 import { formatBytes, formatDuration } from "../base/units.ts";
 import { jsonEvent } from "./follow.ts";
 import { shown, type Output } from "./output.ts";

@@ -2,7 +2,8 @@
 import { join } from "node:path";
 import type { StreamSource } from "../api/send.ts";
 import { formatReceipt } from "../api/receipt.ts";
-import { sendToMany, type SendToManyResult } from "../api/send-many.ts";
+import type { SendToManyResult } from "../api/group-transfer.ts";
+import { sendToMany } from "../api/send-many.ts";
 import { GodwitError } from "../base/errors.ts";
 import { counted } from "../base/units.ts";
 import { makeDirectories } from "../node/make-directories.ts";
