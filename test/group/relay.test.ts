@@ -56,7 +56,8 @@ describe("a thin uplink", () => {
     for (let i = 0; i < 12; i++) expectComplete(fleet, i, film);
     // Plain: 12 times 3 MB through 2 MB/s take 18 s.
     expect(Math.max(...fleet.seconds)).toBeLessThan(9);
-    expect(sentBytes(fleet)).toBeLessThan(2 * 3 * MEGABYTE);
+    // Who gets which chunk first hangs on every packet: 4.9 to 7.5 MB on eight links that differ by a few percent.
+    expect(sentBytes(fleet)).toBeLessThan(3 * 3 * MEGABYTE);
   });
 
   test("many files, large, small and empty", () => {
