@@ -61,14 +61,14 @@ export async function sendFleet(
 
 /** One file per receiver that signed one, named after it. @throws GodwitError DESTINATION_UNWRITABLE. */
 function storeReceipts(directory: string, result: SendToManyResult, output: Output): void {
-  let stored = 0;
+  const names = new Set<string>();
   try {
     makeDirectories(directory);
     for (const { target, receipt } of result.receivers) {
       if (receipt === undefined) continue;
-      const name = target.replace(/[^A-Za-z0-9.-]+/g, "_");
+      const name = receiptName(target, names);
+      names.add(name);
       replaceFile(join(directory, `${name}.json`), Buffer.from(formatReceipt(receipt)));
-      stored++;
     }
   } catch (cause) {
     throw new GodwitError(
@@ -77,5 +77,13 @@ function storeReceipts(directory: string, result: SendToManyResult, output: Outp
       { path: directory, cause },
     );
   }
-  output.say(`${counted(stored, "receipt")} in ${shown(directory)}`);
+  output.say(`${counted(names.size, "receipt")} in ${shown(directory)}`);
+}
+
+/** A file name for the receipt of `target`, of which there is none among `taken`. */
+export function receiptName(target: string, taken: ReadonlySet<string>): string {
+  const name = target.replace(/[^A-Za-z0-9.-]+/g, "_");
+  let free = name;
+  for (let i = 2; taken.has(free); i++) free = `${name}_${i}`;
+  return free;
 }

@@ -231,7 +231,11 @@ export class ClientSession extends TransferSession {
       false,
       (root) => this.openSources(request, [...starts, { root, path, name }]),
       (errno) =>
-        this.end(sourceErrorCode(errno), `cannot open ${printable(source.location)}: ${errnoText(errno)}`),
+        this.end(
+          sourceErrorCode(errno),
+          `cannot open ${printable(source.location)}: ${errnoText(errno)}`,
+          `the sender cannot open ${printable(source.name.join("/"))}: ${errnoText(errno)}`,
+        ),
     );
   }
 
@@ -260,7 +264,11 @@ export class ClientSession extends TransferSession {
         });
       },
       (errno) =>
-        this.end(destinationErrorCode(errno), `cannot open ${printable(request.into)}: ${errnoText(errno)}`),
+        this.end(
+          destinationErrorCode(errno),
+          `cannot open ${printable(request.into)}: ${errnoText(errno)}`,
+          `the receiver cannot open its directory: ${errnoText(errno)}`,
+        ),
     );
   }
 

@@ -113,7 +113,7 @@ export class SessionBinding {
     }
     const isSaid = stream === undefined || connection.isStreamDelivered(stream);
     if (!isSaid && nowUs < this.closeAtUs) return;
-    connection.close(closeCode(outcome.code), outcome.code === undefined ? "" : outcome.text, nowUs);
+    connection.close(closeCode(outcome.code), session.closeText, nowUs);
   }
 }
 

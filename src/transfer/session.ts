@@ -96,7 +96,9 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   protected readonly patience: Patience;
   private readonly decoder = new MessageDecoder();
   private readonly roots: RootHandle[] = [];
-  private ending: { readonly code: ErrorCode | undefined; readonly text: string } | undefined;
+  private ending:
+    | { readonly code: ErrorCode | undefined; readonly text: string; readonly peerText: string }
+    | undefined;
   private isClosingRoots = false;
   private result: TransferOutcome | undefined;
   private nowUs = 0;
@@ -363,6 +365,13 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     };
   }
 
+  /** What the peer is told when the connection closes after a failure. */
+  get closeText(): string {
+    const { outcome, ending } = this;
+    if (outcome?.code === undefined) return "";
+    return ending?.code === undefined ? outcome.text : ending.peerText;
+  }
+
   /** Opens a directory for the length of the session. */
   protected openRoot(
     location: string,
@@ -378,10 +387,14 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     });
   }
 
-  /** Ends the session with a verdict; `undefined` for the tally's own. The first end counts. */
-  protected end(code: ErrorCode | undefined, text: string): void {
+  /**
+   * Ends the session with a verdict; `undefined` for the tally's own. The first end counts.
+   *
+   * @param peerText - What the peer is told instead, where `text` names places of this machine.
+   */
+  protected end(code: ErrorCode | undefined, text: string, peerText = text): void {
     if (this.ending !== undefined) return;
-    this.ending = { code, text };
+    this.ending = { code, text, peerText };
     this.sender?.stop();
     this.receiver?.stop(code);
     this.lister?.stop();

@@ -212,6 +212,19 @@ describe("the destination", () => {
     const file = await scene.run("server", ["serve", "file", "--listen", "127.0.0.1:0"]);
     expect(said(file, "file is not a directory")).toEqual([4, "file is not a directory"]);
   });
+
+  test("of a get is told here with its place, and to the server without", async () => {
+    writeFileSync(scene.path("inbox/a"), "a");
+    writeFileSync(scene.path("file"), "");
+    await serve("--open", "--once");
+    const got = await scene.run("client", ["get", at("/a"), "--into", scene.path("file"), "--accept-new"]);
+    const sentence = `cannot open ${scene.path("file")}: not a directory`;
+    expect(said(got, sentence)).toEqual([4, sentence]);
+    const ended = await server?.ended;
+    const told = String(ended?.stdout) + String(ended?.stderr);
+    expect(told).toContain("the receiver cannot open its directory: not a directory");
+    expect(told).not.toContain(scene.path("file"));
+  });
 });
 
 describe("trust", () => {
