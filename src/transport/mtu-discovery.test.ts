@@ -37,8 +37,29 @@ describe("search, RFC 8899 §5.2", () => {
     expect(mtu.datagramBytes).toBe(1_407);
   });
 
-  test("a window too small for the limit probes what it holds, and comes to the limit as it grows", () => {
+  test("a window too small for the limit has a second to grow", () => {
     const mtu = new MtuDiscovery(1_200, 65_507);
+    expect(mtu.nextProbeBytes(5_000_000, 38_400)).toBe(undefined);
+    expect(mtu.nextProbeBytes(5_999_999, 60_000)).toBe(undefined);
+    expect(mtu.nextProbeBytes(5_999_999, 65_507)).toBe(65_507);
+  });
+
+  test("what such a window held and the path did not is followed by what links carry", () => {
+    const mtu = new MtuDiscovery(1_200, 65_507);
+    mtu.nextProbeBytes(0, 38_400);
+    const sizes: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      const size = mtu.nextProbeBytes(1_000_000, 38_400)!;
+      sizes.push(size);
+      mtu.handleProbeSent();
+      mtu.handleProbeLost(size);
+    }
+    expect(sizes).toEqual([32_768, 32_768, 32_768, 1_232]);
+  });
+
+  test("a window that stays too small for the limit probes what it holds, and comes to the limit as it grows", () => {
+    const mtu = new MtuDiscovery(1_200, 65_507);
+    mtu.nextProbeBytes(-1_000_000, 4_800);
     // Four datagrams, the least window there is: 4 800 bytes hold 4 324, four of those hold 16 384.
     const sizes: number[] = [];
     while (!mtu.isSearchComplete) {
@@ -51,6 +72,7 @@ describe("search, RFC 8899 §5.2", () => {
 
   test("a window that changes before the probe could leave changes the probe; too small a one sends none", () => {
     const mtu = new MtuDiscovery(1_200, 65_507);
+    mtu.nextProbeBytes(-1_000_000, 4_800);
     expect(mtu.nextProbeBytes(0, 4_800)).toBe(4_324);
     expect(mtu.nextProbeBytes(0, 65_507)).toBe(65_507);
     expect(mtu.nextProbeBytes(0, 65_506)).toBe(65_487);

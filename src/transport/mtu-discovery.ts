@@ -38,6 +38,12 @@ export const RAISE_INTERVAL_US = 600_000_000;
 /** The same after a black hole, in microseconds: the path may change back as it changed. */
 export const RETURN_INTERVAL_US = 30_000_000;
 
+/**
+ * So long a window that does not hold the limit may grow, in microseconds. A probe of what it holds now fills it, and
+ * where such probes are lost, startup would find a path that carries a few small packets a round trip.
+ */
+const WINDOW_GROWTH_US = 1_000_000;
+
 /** Large packets lost in a row, all sent after a small one that arrived... */
 const BLACK_HOLE_LOSSES = 8;
 /** ...while this many small ones arrived: at 30 % random loss that is one chance in three million packets. */
@@ -53,6 +59,8 @@ export class MtuDiscovery {
   private probeLosses = 0;
   private isProbeOut = false;
   private hasTriedLimit = false;
+  /** Since when the window has been too small for the limit. */
+  private crampedSinceUs = Infinity;
   private nextSearchUs = -Infinity;
   private searchIntervalUs = RAISE_INTERVAL_US;
 
@@ -107,7 +115,7 @@ export class MtuDiscovery {
       if (this.isSearchComplete) return undefined;
     }
     if (this.probeLosses === 0 || this.probe > windowBytes) {
-      this.probe = this.nextCandidate(windowBytes);
+      this.probe = this.nextCandidate(nowUs, windowBytes);
       this.probeLosses = 0;
     }
     return this.probe === 0 ? undefined : this.probe;
@@ -115,12 +123,14 @@ export class MtuDiscovery {
 
   /**
    * The limit first: mostly it is the answer. Then what links have, then halves of what is left. Where the
-   * window is too small for the limit, the largest that it holds: the window grows with the datagrams. 0 for
+   * window stays too small for the limit, the largest that it holds: the window grows with the datagrams. 0 for
    * nothing.
    */
-  private nextCandidate(windowBytes: number): number {
+  private nextCandidate(nowUs: number, windowBytes: number): number {
     if (!this.hasTriedLimit) {
       if (this.failing - 1 <= windowBytes) return this.failing - 1;
+      this.crampedSinceUs = Math.min(this.crampedSinceUs, nowUs);
+      if (nowUs - this.crampedSinceUs < WINDOW_GROWTH_US) return 0;
       return (
         LADDER.findLast((size) => size > this.current && size < this.failing && size <= windowBytes) ?? 0
       );
@@ -151,6 +161,7 @@ export class MtuDiscovery {
     this.isProbeOut = false;
     if (++this.probeLosses < MAX_PROBES) return;
     this.failing = Math.min(this.failing, sizeBytes);
+    this.hasTriedLimit = true;
     this.endProbe();
   }
 
