@@ -61,6 +61,23 @@ describe("random loss", () => {
   });
 });
 
+describe("blackout", () => {
+  test.each([1, 2, 3])(
+    "thirty seconds, seed %d: two seconds after the path returned the link is full",
+    (seed) => {
+      const link = path(50, 100, 1, {
+        rateChanges: [
+          { atUs: 5e6, bitsPerSecond: 0 },
+          { atUs: 35e6, bitsPerSecond: 50e6 },
+        ],
+      });
+      // At most a second until a probe goes through; then four packets grow to the 430 that fill the path in
+      // six rounds of growth by 2.5, and a queue is drained.
+      expect(share(link, alone(link, 41, seed), 37, 41)).toBeGreaterThanOrEqual(0.93);
+    },
+  );
+});
+
 describe("congestion", () => {
   test.each([
     [10, 40],

@@ -57,6 +57,18 @@ describe("packet train", () => {
     expect(train.rate).toBeCloseTo(5_000 / 0.0022, 3);
   });
 
+  test("given up, it counts as sent and tells nothing", () => {
+    const train = new PacketTrain();
+    burst(train, 1_000, 0, 4);
+    train.giveUp();
+    expect(train.isSent).toBe(true);
+    expect(train.isOpen).toBe(false);
+    burst(train, 2_000, 4);
+    expect(ack(train, 50_000, 3)).toBe(false);
+    expect(ack(train, 52_000, 9)).toBe(false);
+    expect(train.rate).toBe(0);
+  });
+
   test("after a reset the next burst counts", () => {
     const train = new PacketTrain();
     burst(train, 1_000);

@@ -48,6 +48,12 @@ export class PacketTrain {
     this.deliveredAtFirst = -1;
   }
 
+  /** There will be no burst: it counts as sent, and its rate stays unknown. */
+  giveUp(): void {
+    this.last = Math.max(this.first, 0);
+    this.first = -1;
+  }
+
   /** A packet left. */
   handleSent(nowUs: number, packetNumber: number): void {
     if (this.isSent) return;

@@ -59,10 +59,13 @@ export class StartupWindow {
   /** A packet was sent; `bytesInFlight` includes it. */
   handleSent(nowUs: number, packetNumber: number, bytes: number, bytesInFlight: number): void {
     const { limits, meter, train } = this;
-    if (bytesInFlight + bytes > limits.windowBytes) this.fullWindowRound = meter.roundCount;
+    const isFull = bytesInFlight + bytes > limits.windowBytes;
+    if (isFull) this.fullWindowRound = meter.roundCount;
     if (train.isSent) return;
     train.handleSent(nowUs, packetNumber);
     if (train.isSent) this.spreadFirstFlight();
+    // A window without room for the burst: who waits for one would keep it from growing.
+    else if (isFull) train.giveUp();
   }
 
   /** Paces what follows the first burst until its fate is known. */
