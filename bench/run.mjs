@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { commandLine } from "./options.mjs";
+import { commandLine } from "../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
   quick: { type: "boolean", default: false },

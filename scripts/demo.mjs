@@ -16,6 +16,9 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { commandLine } from "./command-line.mjs";
+
+const [named] = commandLine(import.meta.filename, {}, true).positionals;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { openLinkRelay } = await import(join(root, "dist/node/link-relay.js"));
@@ -31,7 +34,6 @@ mkdirSync(inbox);
 const say = (text) => process.stderr.write(`${text}\n`);
 
 function source() {
-  const named = process.argv[2];
   if (named !== undefined) {
     if (existsSync(named)) return resolve(named);
     say(`there is no ${named}`);
@@ -106,7 +108,7 @@ try {
     down: link,
     seed: 1,
   });
-  say(`godwit demo: ${process.argv[2] ?? "this repository's docs and sources"}`);
+  say(`godwit demo: ${named ?? "this repository's docs and sources"}`);
   say(`  receiver  127.0.0.1:${listening.port}, key ${listening.fingerprint}`);
   say(
     `  network   ${RATE_MBIT} Mbit/s, ${ROUND_TRIP_MS} ms round trip, ${LOSS * 100} % loss each way, 2 % reordered`,

@@ -9,10 +9,11 @@
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { commandLine } from "./command-line.mjs";
 
-const { values } = parseArgs({
-  options: { find: { type: "string" }, only: { type: "string", default: "" } },
+const { values } = commandLine(import.meta.filename, {
+  find: { type: "string" },
+  only: { type: "string", default: "" },
 });
 const root = new URL("../", import.meta.url);
 const listFile = new URL("scripts/mutants.json", root);

@@ -17,7 +17,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { commandLine } from "./command-line.mjs";
 
 const BINARY = "native/build/Release/godwit_native.node";
 
@@ -82,7 +82,7 @@ function npmPack(directory, out) {
 }
 
 if (process.argv[1]?.endsWith("/pack.mjs")) {
-  const { values } = parseArgs({ options: { out: { type: "string" } } });
+  const { values } = commandLine(import.meta.filename, { out: { type: "string" } });
   if (values.out === undefined) {
     console.error("usage: node scripts/pack.mjs --out DIR");
     process.exit(2);

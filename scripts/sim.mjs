@@ -1,31 +1,41 @@
 /**
- * Runs simulated transfers by the thousand: npm run sim -- --seeds N [--seed S] [--scenario NAME]
- * [--plan FILE] [--workers N] [--from SEED] [--for SECONDS]. A failing seed prints the one command
- * that replays it. The totals come always: also when --for or a signal ends the run early.
+ * Simulated transfers by the thousand, in virtual time, under faults that each seed chooses: how many
+ * fail, and how many run in a second.
+ *
+ *   npm run sim -- --seeds 1000 [--from 1]     so many seeds, the first one being 1
+ *   npm run sim -- --seed 4711                 one seed again, and what happened
+ *   npm run sim -- --plan FILE                 one stored plan again
+ *
+ *   --scenario NAME      what runs: transfer unless named; a wrong name lists all there are
+ *   --workers N          processes: as many as there are cores, two at most
+ *   --for SECONDS        ends then
+ *   --stop-at-failure    ends at the first failure
+ *   --print-plan         with --seed: prints the plan of the seed as JSON
+ *
+ * A failing seed prints the one command that replays it. The totals come always: also when --for or a
+ * signal ends the run early.
  */
 import { fork } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { setImmediate } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { commandLine } from "./command-line.mjs";
 
 const dist = new URL("../dist/", import.meta.url);
 const { SCENARIOS, runSeed } = await import(new URL("sim/swarm/scenarios.js", dist));
 const { loadSimEnvironment } = await import(new URL("node/sim-environment.js", dist));
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: "string" },
-    from: { type: "string", default: "1" },
-    seed: { type: "string" },
-    scenario: { type: "string", default: "transfer" },
-    plan: { type: "string" },
-    for: { type: "string" },
-    workers: { type: "string", default: String(Math.min(2, availableParallelism())) },
-    "stop-at-failure": { type: "boolean", default: false },
-    "print-plan": { type: "boolean", default: false },
-  },
+const { values } = commandLine(import.meta.filename, {
+  seeds: { type: "string" },
+  from: { type: "string", default: "1" },
+  seed: { type: "string" },
+  scenario: { type: "string", default: "transfer" },
+  plan: { type: "string" },
+  for: { type: "string" },
+  workers: { type: "string", default: String(Math.min(2, availableParallelism())) },
+  "stop-at-failure": { type: "boolean", default: false },
+  "print-plan": { type: "boolean", default: false },
 });
 
 const scenario = SCENARIOS[values.scenario];

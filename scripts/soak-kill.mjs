@@ -1,6 +1,10 @@
 /**
  * kill -9 of the sender, the receiver or both at random moments of transfers through the real command
- * line, then the same command again: npm run soak:kill -- --count N [--seed S] [--for SECONDS]
+ * line, then the same command again.
+ *
+ *   npm run soak:kill -- [--count 50] [--seed 1] [--for SECONDS] [--only sender|receiver|both]
+ *
+ * `count` kills of each victim, or of the one named; `--for` ends the run early.
  *
  * Each victim is killed N times: while connecting, early, late, and after the last byte. Then files
  * are the same as at the source, nothing is left behind, and what was sent again is within 8 MiB and
@@ -21,18 +25,16 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { commandLine } from "./command-line.mjs";
 
 const { SeededRandom } = await import(new URL("../dist/base/random.js", import.meta.url));
 const MAIN = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
 
-const { values } = parseArgs({
-  options: {
-    count: { type: "string", default: "50" },
-    seed: { type: "string", default: "1" },
-    for: { type: "string" },
-    only: { type: "string" },
-  },
+const { values } = commandLine(import.meta.filename, {
+  count: { type: "string", default: "50" },
+  seed: { type: "string", default: "1" },
+  for: { type: "string" },
+  only: { type: "string" },
 });
 
 const MIB = 1024 * 1024;

@@ -5,6 +5,7 @@
  *   npm run bench:congestion                     the default controller
  *   npm run bench:congestion -- cubic            another one: newreno, cubic, polite
  *   npm run bench:congestion -- bbr --figures    only the figures
+ *   npm run bench:congestion -- bbr --grid       only the grid
  *
  * Utilisation is UDP payload delivered, as a share of the bottleneck, over 30 s of data: packet headers
  * and the handshake are not in it. Virtual time: the machine's load changes how long it takes, not a figure.
@@ -13,7 +14,7 @@ import { runLab } from "../../dist/sim/flow-lab.js";
 import { bbr, polite } from "../../dist/transport/congestion/bbr.js";
 import { cubic } from "../../dist/transport/congestion/cubic.js";
 import { newReno } from "../../dist/transport/congestion/newreno.js";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
 const CONTROLLERS = { bbr, polite, cubic, newreno: newReno };
 const { values: only, positionals } = commandLine(

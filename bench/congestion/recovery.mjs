@@ -1,7 +1,7 @@
 /** What recovery, controller and pacer cost per packet: sent and acknowledged, with and without loss. */
 import { bbr } from "../../dist/transport/congestion/bbr.js";
 import { Recovery } from "../../dist/transport/recovery/recovery.js";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
 commandLine(import.meta.filename);
 

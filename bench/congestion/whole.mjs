@@ -6,12 +6,13 @@
  *   npm run bench:whole -- --only "250 ms"       some of them
  *   npm run bench:whole -- --seeds 3 --trace     three seeds, and what the controller did
  *   npm run bench:whole -- --stall 900:40        each way stands still for 40 ms, every 900 ms on average
+ *   npm run bench:whole -- --seconds 4           data of 4 s of the link instead of 30
+ *   npm run bench:whole -- --controller cubic    another controller: newreno, cubic, polite
  *
  * Goodput is file bytes over the time from the first packet to the sender's end of the transfer, as a
  * share of the link, IP and UDP headers included. The disks take 20 us to 5 ms for an operation and
  * keep nothing. Virtual time: the machine's load changes how long a run takes, not a figure.
  */
-import { parseArgs } from "node:util";
 import { loadSimEnvironment } from "../../dist/node/sim-environment.js";
 import { SimDisk } from "../../dist/sim/disk.js";
 import { DiskQueue } from "../../dist/sim/disk-queue.js";
@@ -24,16 +25,15 @@ import { ServerSession } from "../../dist/transfer/server-session.js";
 import { SessionBinding } from "../../dist/transfer/session-binding.js";
 import { Endpoint } from "../../dist/transport/endpoint.js";
 import { FIGURES, queueBytes } from "../paths/scenarios.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
-const { values } = parseArgs({
-  options: {
-    only: { type: "string" },
-    seeds: { type: "string", default: "1" },
-    seconds: { type: "string", default: "30" },
-    controller: { type: "string", default: "bbr" },
-    trace: { type: "boolean", default: false },
-    stall: { type: "string" },
-  },
+const { values } = commandLine(import.meta.filename, {
+  only: { type: "string" },
+  seeds: { type: "string", default: "1" },
+  seconds: { type: "string", default: "30" },
+  controller: { type: "string", default: "bbr" },
+  trace: { type: "boolean", default: false },
+  stall: { type: "string" },
 });
 const SECONDS = Number(values.seconds);
 const SEEDS = Number(values.seeds);

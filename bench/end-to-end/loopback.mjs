@@ -21,7 +21,7 @@ import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { conditions, median } from "../table.mjs";
 import { contestants, LOOPBACK, vethPair } from "./contestants.mjs";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
   path: { type: "string", default: "loopback" },

@@ -2,13 +2,15 @@
  * One to many: the figures of bench/results/fleet.md. Needs root for the emulated star.
  *
  *   npm run bench:fleet -- [ROW...]      rows: star relay equal slow loopback memory; all unless named
+ *
+ * Each row is measured three times, RUNS=1 in the environment makes it once.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join, resolve } from "node:path";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
 const { positionals: names } = commandLine(import.meta.filename, {}, true);
 const MAIN = resolve(import.meta.dirname, "../../dist/cli/main.js");

@@ -1,5 +1,5 @@
 // The hot functions one by one: what each costs per packet of 1 472 bytes (per MiB for hashing).
-//   node bench/micro/run.mjs [--ms 300]
+//   node bench/micro/run.mjs [--ms 300]         milliseconds for each function
 import { randomBytes } from "node:crypto";
 import { Bench } from "tinybench";
 import { RangeSet } from "../../dist/base/range-set.js";
@@ -13,7 +13,7 @@ import { Recovery } from "../../dist/transport/recovery/recovery.js";
 import { PacketBatch } from "../../dist/wire/batch.js";
 import { FrameReader, NO_FRAME } from "../../dist/wire/frame-reader.js";
 import { writeAck, writeDataToEndHeader } from "../../dist/wire/frames.js";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 import { conditions } from "../table.mjs";
 
 const { values } = commandLine(import.meta.filename, { ms: { type: "string", default: "300" } });

@@ -1,6 +1,6 @@
 // The scoreboard: godwit, and what a user would pick instead, over bad paths.
 //   npm run bench:paths -- [--quick] [--grid] [--only TEXT] [--peers scp,rsync,curl,iperf3] [--seconds 30]
-//                          [--emulator] [--dir /dev/shm] [--out bench/results/paths.json]
+//                          [--emulator] [--qlog DIR] [--dir /dev/shm] [--out bench/results/paths.json]
 // Each run moves one file of random bytes worth `seconds` of the link, verified by hash. UDP goes over `godwit
 // link`, or with --emulator over bench/emulator (root); what compares with TCP always goes over the emulator.
 import { execFileSync, spawn } from "node:child_process";
@@ -11,7 +11,7 @@ import { dirname, join } from "node:path";
 import { emulator, firstEvent, hasEmulator, MAIN, relay } from "./links.mjs";
 import { peerTransfers } from "./peers.mjs";
 import { capacityBits, FIGURES, grid } from "./scenarios.mjs";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
   quick: { type: "boolean", default: false },

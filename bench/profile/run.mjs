@@ -18,7 +18,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { LOOPBACK, vethPair } from "../end-to-end/contestants.mjs";
 import { conditions } from "../table.mjs";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
   path: { type: "string", default: "veth" },

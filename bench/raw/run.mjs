@@ -1,10 +1,13 @@
 // The limits that transfers are measured against: raw loops without transport, hash and disk, as two
 // processes on loopback. Prints a table on stderr and JSON on stdout.
 //
-//   npm run bench:raw -- --seconds 3 --rounds 3
+//   npm run bench:raw -- [--seconds 2] [--rounds 3] [--only TEXT] [--host 127.0.0.1]
+//
+// Each loop runs `seconds` long in each round; `--only` takes those whose name contains the text. `--host`
+// is the address both ends bind.
 import { cpus } from "node:os";
 import { nativeBinding } from "../../dist/node/sockets/native-loader.js";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 import { measure } from "./measure.mjs";
 
 const { values: options } = commandLine(import.meta.filename, {

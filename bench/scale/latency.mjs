@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { send, serve } from "../../dist/index.js";
 import { conditions, median } from "../table.mjs";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
   runs: { type: "string", default: "5" },

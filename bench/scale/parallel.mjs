@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 import { conditions } from "../table.mjs";
 
 const { values } = commandLine(import.meta.filename, {

@@ -16,7 +16,7 @@ import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { contestants, LOOPBACK } from "../end-to-end/contestants.mjs";
 import { conditions } from "../table.mjs";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
   sizes: { type: "string", default: "1K,1M,64M,1G" },

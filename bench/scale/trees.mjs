@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { commandLine } from "../options.mjs";
+import { commandLine } from "../../scripts/command-line.mjs";
 import { conditions } from "../table.mjs";
 
 const { values } = commandLine(import.meta.filename, {

@@ -2,21 +2,20 @@
 // point outside the buffer, detached and shared and resized buffers, closed and foreign handles.
 // Passes when each call returns or throws an Error of the addon, and the process lives to say so.
 //
-//   npm run fuzz:native -- --seconds 20 --seed 1
+//   npm run fuzz:native -- --seconds 20 --seed 1     by default 10 s and a seed that is printed
 //   npm run fuzz:native -- --asan          the same under AddressSanitizer (needs gcc and its libasan)
+//   npm run fuzz:native -- --addon FILE    another build of the addon
 import { createRequire } from "node:module";
-import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
 import { SeededRandom } from "../../dist/base/random.js";
+import { commandLine } from "../../scripts/command-line.mjs";
 import { buildSanitized, runSanitized } from "./sanitize-native.mjs";
 
-const { values: options } = parseArgs({
-  options: {
-    asan: { type: "boolean", default: false },
-    addon: { type: "string", default: "../../native/build/Release/godwit_native.node" },
-    seconds: { type: "string", default: "10" },
-    seed: { type: "string", default: String(Date.now() % 1_000_000_007) },
-  },
+const { values: options } = commandLine(import.meta.filename, {
+  asan: { type: "boolean", default: false },
+  addon: { type: "string", default: "../../native/build/Release/godwit_native.node" },
+  seconds: { type: "string", default: "10" },
+  seed: { type: "string", default: String(Date.now() % 1_000_000_007) },
 });
 
 if (options.asan) {

@@ -111,3 +111,36 @@ describe("source tree", () => {
     expect(odd).toEqual([]);
   });
 });
+
+describe("scripts", () => {
+  const scripts = files.filter((file) => /^(?:bench|scripts|test)\/.*\.mjs$/.test(file));
+
+  test("each script that takes options reads them through scripts/command-line.mjs, which knows --help", () => {
+    const found = scripts
+      .filter((file) => file !== "scripts/command-line.mjs")
+      .filter((file) => /\bparseArgs\b/.test(text(file)));
+    expect(found).toEqual([]);
+  });
+
+  test("each option stands in the comment that --help prints", () => {
+    const found = scripts.flatMap((file) => {
+      const source = text(file);
+      const [head] = source.split(/^import /m);
+      const options = /commandLine\(\s*import\.meta\.filename,\s*\{([\s\S]*?)\}(?:,\s*true,?\s*)?\)/.exec(
+        source,
+      );
+      const names = [...(options?.[1] ?? "").matchAll(/"?([a-z-]+)"?: \{ type:/g)].map(([, name]) => name);
+      return names.filter((name) => !head.includes(`--${name}`)).map((name) => `${file} --${name}`);
+    });
+    expect(found).toEqual([]);
+  });
+
+  test("what npm runs as a benchmark, simulation or fuzzer says what it measures", () => {
+    const { scripts: commands } = JSON.parse(text("package.json")) as { scripts: Record<string, string> };
+    const bare = Object.entries(commands)
+      .filter(([name]) => /^(?:bench|sim|fuzz|soak|hostile|classic:|demo)/.test(name))
+      .map(([name, command]) => [name, / (\S+\.mjs)$/.exec(command)?.[1] ?? ""])
+      .filter(([, file]) => !/commandLine\(/.test(file === "" ? "" : text(file)));
+    expect(bare).toEqual([]);
+  });
+});

@@ -1,4 +1,4 @@
-// The command line of a benchmark: its options, and `--help`, which prints the comment its script begins with.
+// The command line of a script: its options, and `--help`, which prints the comment its script begins with.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
