@@ -172,7 +172,7 @@ export class Fleet {
         nextTimeoutUs: () => group.nextTimeoutUs(),
         handleTurn: (nowUs) => {
           const { failure } = source;
-          if (failure !== undefined) group.cancel(failure.code, failure.text, nowUs);
+          if (failure !== undefined) group.cancel(failure.code, failure.text, nowUs, failure.peerText);
           if ((group.nextTimeoutUs() ?? Infinity) <= nowUs) group.handleTimeout(nowUs);
           for (const action of group.takeActions()) this.perform(action, group, dialler, hash);
           if (relay?.takeNews() === true) dialler.host.wake();
@@ -197,8 +197,10 @@ export class Fleet {
     const { receiver } = action;
     const lane = this.lanes[receiver];
     if (action.type === "stop") {
-      if (lane.session === undefined) lane.dialling?.abort(new GodwitError(action.code, action.text));
-      else lane.session.cancel(action.code, action.text, monotonicNowUs());
+      const { code, text, peerText } = action;
+      // A connection that is there before its session is ended with these words: the receiver hears them.
+      if (lane.session === undefined) lane.dialling?.abort(new GodwitError(code, peerText));
+      else lane.session.cancel(code, text, monotonicNowUs(), peerText);
       dialler.host.wake();
       return;
     }

@@ -52,7 +52,13 @@ export function feedPipe(
     read().catch((error: unknown) => {
       isEnded = true;
       const text = error instanceof Error ? error.message : String(error);
-      session.cancel("SOURCE_UNREADABLE", `the stream to send failed: ${text}`, nowUs);
+      // What the stream says may name places of this machine.
+      session.cancel(
+        "SOURCE_UNREADABLE",
+        `the stream to send failed: ${text}`,
+        nowUs,
+        "the sender's stream failed",
+      );
       host.wake();
     });
   });
@@ -93,7 +99,12 @@ export function drainPipe(
     pump().catch((error: unknown) => {
       isStopped = true;
       const { code, text } = sinkFailure(error);
-      session.cancel(code, `the stream to write to failed: ${text}`, nowUs);
+      session.cancel(
+        code,
+        `the stream to write to failed: ${text}`,
+        nowUs,
+        "the stream that the receiver writes to failed",
+      );
       host.wake();
     });
   });

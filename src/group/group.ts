@@ -29,8 +29,14 @@ const JUDGE_US = 1_000_000;
 export type GroupAction =
   /** Connect to a receiver: answer with `openLane` or `handleUnreached`. */
   | { readonly type: "dial"; readonly receiver: number }
-  /** Give a dialling attempt up, or cancel the lane's session, with this code and text. */
-  | { readonly type: "stop"; readonly receiver: number; readonly code: ErrorCode; readonly text: string };
+  /** Give a dialling attempt up, or cancel the lane's session, with this code and text; the receiver is told `peerText`. */
+  | {
+      readonly type: "stop";
+      readonly receiver: number;
+      readonly code: ErrorCode;
+      readonly text: string;
+      readonly peerText: string;
+    };
 
 /** What a group is made of. */
 export interface GroupSetup {
@@ -167,9 +173,13 @@ export class Group {
     this.handleEnd(this.states[receiver], outcome.code, outcome.text, outcome, nowUs);
   }
 
-  /** Ends everything: the user interrupted, or the source cannot be sent. */
-  cancel(code: ErrorCode, text: string, nowUs: number): void {
-    this.closeAll("cancelled", code, text, nowUs);
+  /**
+   * Ends everything: the user interrupted, or the source cannot be sent.
+   *
+   * @param peerText - What receivers are told instead, where `text` names places of this machine.
+   */
+  cancel(code: ErrorCode, text: string, nowUs: number, peerText = text): void {
+    this.closeAll("cancelled", code, text, nowUs, peerText);
     this.advance(nowUs);
   }
 
@@ -216,17 +226,17 @@ export class Group {
   }
 
   /** Ends lanes and receivers that wait; the first reason counts. */
-  private closeAll(cause: StopCause, code: ErrorCode, text: string, nowUs: number): void {
+  private closeAll(cause: StopCause, code: ErrorCode, text: string, nowUs: number, peerText = text): void {
     if (this.closing !== undefined && (cause !== "cancelled" || this.closing.cause === cause)) return;
     this.closing = { cause, code, text };
-    for (const state of this.states) if (state.isActive) this.stop(state, cause, code, text);
+    for (const state of this.states) if (state.isActive) this.stop(state, cause, code, text, peerText);
     this.advance(nowUs);
   }
 
-  private stop(state: ReceiverState, cause: StopCause, code: ErrorCode, text: string): void {
+  private stop(state: ReceiverState, cause: StopCause, code: ErrorCode, text: string, peerText = text): void {
     if (state.stopCause !== undefined && cause !== "cancelled") return;
     state.stopCause = cause;
-    this.actions.push({ type: "stop", receiver: state.index, code, text });
+    this.actions.push({ type: "stop", receiver: state.index, code, text, peerText });
   }
 
   /** Gives free lanes to those who wait, or ends those who need not wait any more. */

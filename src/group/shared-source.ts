@@ -52,7 +52,14 @@ export class SharedSource implements SharedOffers {
   private hasEnded = false;
   private isClosed = false;
   /** Why the sources cannot be sent at all, once that is known. */
-  failure: { readonly code: ErrorCode; readonly text: string } | undefined;
+  failure:
+    | {
+        readonly code: ErrorCode;
+        readonly text: string;
+        /** What receivers are told: without places of this machine. */
+        readonly peerText: string;
+      }
+    | undefined;
 
   constructor(setup: SharedSourceSetup) {
     this.setup = setup;
@@ -135,8 +142,12 @@ export class SharedSource implements SharedOffers {
     }
     this.runner.start(ask({ kind: "open-root", location, create: false }), (result) => {
       if (!result.ok) {
-        const text = `cannot open ${printable(location)}: ${errnoText(result.errno)}`;
-        this.failure = { code: sourceErrorCode(result.errno), text };
+        const why = errnoText(result.errno);
+        this.failure = {
+          code: sourceErrorCode(result.errno),
+          text: `cannot open ${printable(location)}: ${why}`,
+          peerText: `the sender cannot open ${printable(name.join("/"))}: ${why}`,
+        };
         return;
       }
       this.roots.push(result.root);
@@ -145,7 +156,7 @@ export class SharedSource implements SharedOffers {
       } catch (error) {
         // A rule that does not parse.
         if (!(error instanceof GodwitError)) throw error;
-        this.failure = { code: error.code, text: error.message };
+        this.failure = { code: error.code, text: error.message, peerText: error.message };
       }
     });
   }

@@ -312,12 +312,14 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   /**
    * Ends the transfer: state that can be resumed is saved, or nothing is left behind, as the code
    * says. `outcome` is set once the disk is done.
+   *
+   * @param peerText - What the peer is told instead, where `text` names places of this machine.
    */
-  cancel(code: ErrorCode, text: string, nowUs: number): void {
+  cancel(code: ErrorCode, text: string, nowUs: number, peerText = text): void {
     this.nowUs = nowUs;
     // What was said to be durable is: a cancellation that comes after the last word changes nothing.
     if (this.ending === undefined && this.isOverForPeer) this.end(undefined, "");
-    else this.end(code, text);
+    else this.end(code, text, peerText);
     this.settle();
   }
 

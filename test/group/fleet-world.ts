@@ -27,7 +27,8 @@ import { ServerSession } from "../../src/transfer/server-session.ts";
 import { SessionBinding } from "../../src/transfer/session-binding.ts";
 import type { TransferSession } from "../../src/transfer/session.ts";
 
-const environment = await loadSimEnvironment();
+/** Hash, crypto and two identities. */
+export const environment = await loadSimEnvironment();
 
 const DISK_LATENCY = { minUs: 20, maxUs: 2_000 };
 const ID_SPAN = 1_000_000_000;
@@ -44,10 +45,12 @@ export const PLAIN: GroupPolicy = {
 
 /** One session on a simulated disk. */
 class Job {
+  readonly connection: Connection;
   readonly binding: SessionBinding;
   readonly prefix: number;
 
   constructor(connection: Connection, session: TransferSession, opensStream: boolean, prefix: number) {
+    this.connection = connection;
     this.binding = new SessionBinding(connection, session, opensStream);
     this.prefix = prefix;
   }
@@ -187,6 +190,10 @@ export class SimReceiver {
         else dial.node.handleUnreached(dial);
       }
       for (const job of jobs) job.pump(nowUs, queue);
+      for (const { connection } of jobs) {
+        const text = connection.closeReason?.message;
+        if (text !== undefined && !this.heard.includes(text)) this.heard.push(text);
+      }
       for (const job of jobs) this.events.push(...job.binding.session.takeEvents());
       relays.handleTurn(nowUs);
       for (const dial of relays.takeDials()) {
@@ -212,6 +219,8 @@ export class SimReceiver {
 
   /** What its sessions told. */
   readonly events: GodwitEvent[] = [];
+  /** What its connections were closed with. */
+  readonly heard: string[] = [];
 
   /** The process dies. */
   crash(): void {
@@ -375,6 +384,8 @@ export class SimFleet {
 
   private react(nowUs: number): void {
     const { group, endpoint } = this;
+    const { failure } = this.source;
+    if (failure !== undefined) group.cancel(failure.code, failure.text, nowUs, failure.peerText);
     if ((group.nextTimeoutUs() ?? Infinity) <= nowUs) group.handleTimeout(nowUs);
     for (const action of group.takeActions()) {
       const { receiver } = action;
@@ -382,8 +393,9 @@ export class SimFleet {
         const address = this.receivers[receiver].host.publicAddress;
         this.dialling.set(receiver, endpoint.connect({ address, verifyPeer: () => undefined }, nowUs));
       } else {
-        this.dialling.get(receiver)?.close("INTERRUPTED", action.text, nowUs);
-        this.lanes.get(receiver)?.session.cancel(action.code, action.text, nowUs);
+        const { code, text, peerText } = action;
+        this.dialling.get(receiver)?.close("INTERRUPTED", peerText, nowUs);
+        this.lanes.get(receiver)?.session.cancel(code, text, nowUs, peerText);
       }
     }
     for (const [receiver, connection] of this.dialling) {

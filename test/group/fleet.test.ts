@@ -1,6 +1,7 @@
 /** One to many in the simulated world. docs/design/group.md names the rules. */
 import { describe, expect, test } from "vitest";
-import { content, expectComplete, LOSSY_STAR, SimFleet } from "./fleet-world.ts";
+import { SharedSource } from "../../src/group/shared-source.ts";
+import { content, environment, expectComplete, LOSSY_STAR, SimFleet } from "./fleet-world.ts";
 
 const MEGABYTE = 1_000_000;
 
@@ -149,6 +150,42 @@ describe("nobody holds up the rest", () => {
     fleet.run();
     expect(fleet.verdicts).toEqual(["verified", "timed-out", "verified"]);
     expect(Math.max(fleet.seconds[0], fleet.seconds[2])).toBeLessThan(8);
+  });
+});
+
+describe("a source that cannot be opened", () => {
+  const setup = {
+    hash: environment.hash,
+    sources: [{ location: "/home/anna", path: ["film"], name: ["film"] }],
+    sendsLinks: false,
+    rules: [],
+    laneCount: 2,
+  };
+
+  test("is named here with its place, and to receivers without", () => {
+    const source = new SharedSource(setup);
+    const [{ id, operation }] = source.takeDiskRequests();
+    expect(operation.kind).toBe("open-root");
+    source.handleDiskResult(id, { ok: false, errno: "ENOENT" });
+    expect(source.failure).toEqual({
+      code: "SOURCE_MISSING",
+      text: "cannot open /home/anna: no such file or directory",
+      peerText: "the sender cannot open film: no such file or directory",
+    });
+  });
+
+  test("ends every lane, and each receiver hears what it may", () => {
+    const fleet = new SimFleet({
+      receivers: 2,
+      files: { film: content(16, 4 * MEGABYTE) },
+      downlink: () => ({ delayUs: 10_000, rateBytesPerSecond: 500_000 }),
+    });
+    fleet.run(60_000_000, () => fleet.group.receivers.every(({ verifiedBytes }) => verifiedBytes > 0));
+    fleet.source.failure = { code: "SOURCE_MISSING", text: "here: /home/anna", peerText: "there: film" };
+    fleet.run();
+    fleet.world.run(fleet.world.nowUs + 1_000_000, () => false);
+    expect(fleet.group.ends.map(({ text }) => text)).toEqual(["here: /home/anna", "here: /home/anna"]);
+    for (const { heard } of fleet.receivers) expect(heard).toEqual(["there: film"]);
   });
 });
 
