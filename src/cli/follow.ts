@@ -2,6 +2,7 @@
 import type { Transfer, TransferResult, TransferUpdate } from "../api/transfer.ts";
 import { ERRORS, GodwitError } from "../base/errors.ts";
 import { counted, formatBytes, formatDuration } from "../base/units.ts";
+import { FailureLines } from "./failure-lines.ts";
 import { shown, type Output } from "./output.ts";
 import { RateMeter } from "./render/rate-meter.ts";
 import type { ProgressView } from "./render/progress-line.ts";
@@ -14,6 +15,7 @@ const RESUMED_FILES_SHOWN = 5;
 /** Keeps what the progress line shows. */
 export class ProgressFollower {
   private readonly output: Output;
+  private readonly failures: FailureLines;
   private readonly meter = new RateMeter();
   private view: ProgressView;
   private hasStarted = false;
@@ -21,6 +23,7 @@ export class ProgressFollower {
 
   constructor(output: Output, label: string) {
     this.output = output;
+    this.failures = new FailureLines((line) => output.error(line));
     this.view = {
       label,
       verifiedBytes: 0,
@@ -36,20 +39,13 @@ export class ProgressFollower {
   /** Takes an update: says what a person wants to know at once, and renews the line. */
   handle(update: TransferUpdate): void {
     const { output } = this;
+    this.failures.handle(update);
     switch (update.type) {
       case "transfer-resumed":
         this.sayResumed(update);
         return;
       case "file-restarted":
         output.say(`${shown(update.path)} starts again: ${shown(update.reason)}`);
-        return;
-      case "file-failed":
-        // Most sentences name the file themselves.
-        output.error(
-          update.text.includes(update.path)
-            ? shown(update.text)
-            : `${shown(update.path)}: ${shown(update.text)}`,
-        );
         return;
       case "file-skipped":
         // What is there already is counted at the end; a line for each would hide what matters.
@@ -94,6 +90,11 @@ export class ProgressFollower {
         return;
     }
     if (this.hasStarted) output.progress(this.view);
+  }
+
+  /** The transfer is over; `text` is what will be said of it, `undefined` where that names no failure. */
+  end(text: string | undefined): void {
+    this.failures.end(text);
   }
 
   /** Files found whole are only counted at the end; a tree that was cut off has a few in the middle. */
@@ -180,8 +181,12 @@ export async function follow(
     }
     const result = await transfer.result;
     output.endProgress();
+    follower.end(undefined);
     sayVerdict(result, output, verb, wantsStats);
     return result;
+  } catch (error) {
+    follower.end(error instanceof Error ? error.message : undefined);
+    throw error;
   } finally {
     output.endProgress();
   }

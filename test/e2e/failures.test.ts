@@ -227,6 +227,34 @@ describe("the destination", () => {
   });
 });
 
+describe("what is not there", () => {
+  test("of a get is said once on each side", async () => {
+    const plain = scene.start("server", ["serve", "inbox", "--open", "--once", "--listen", "127.0.0.1:0"]);
+    const [, port] = await plain.said(/on UDP port (\d+)/);
+    const from = `127.0.0.1:${port}/missing`;
+    const got = await scene.run("client", ["get", from, "--into", scene.path("out"), "--accept-new"]);
+    expect([got.status, got.stderr]).toEqual([4, "godwit: cannot read missing: no such file or directory\n"]);
+    const told = (await plain.ended).stderr.split("\n").filter((line) => line.includes("no such file"));
+    expect(told).toEqual([
+      expect.stringMatching(
+        /^127\.0\.0\.1:\d+ \([A-Z0-9-]+\): cannot read missing: no such file or directory$/,
+      ),
+    ]);
+  });
+
+  test("of several is said by name, and the sum at the end", async () => {
+    writeFileSync(scene.path("inbox/a"), "a");
+    await serve("--open", "--once");
+    const into = scene.path("out");
+    const got = await scene.run("client", ["get", at("/a"), at("/missing"), "--into", into, "--accept-new"]);
+    const lines = got.stderr.split("\n").filter((line) => /missing|failed/.test(line));
+    expect([got.status, lines]).toEqual([
+      3,
+      ["cannot read missing: no such file or directory", "1 entry failed; everything else is complete"],
+    ]);
+  });
+});
+
 describe("trust", () => {
   test("an unknown server is refused in scripts, with its fingerprint; --pin accepts exactly that key", async () => {
     await serve("--open");

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { serve, type Server, type ServerUpdate } from "../../api/serve.ts";
 import { counted, formatBytes, formatDuration, formatRate } from "../../base/units.ts";
 import { replaceFile } from "../../node/stores/atomic-file.ts";
+import { FailureLines } from "../failure-lines.ts";
 import { jsonEvent, reportFailure } from "../follow.ts";
 import {
   addCommonOptions,
@@ -74,7 +75,8 @@ async function run(directory: string, flags: ServeFlags): Promise<void> {
       replaceFile(flags.codeFile, Buffer.from(`${code}\n`));
     output.json({ event: "listening", port, addresses, fingerprint, socket: server.socket });
     if (!output.wantsJson) sayWelcome(output, directory, flags, server);
-    for await (const update of server) handle(update, output, flags.stats === true);
+    const failures = new Map<number, FailureLines>();
+    for await (const update of server) handle(update, output, flags.stats === true, failures);
     const last = await server.ended;
     const interrupted = signals.exitStatus();
     process.exitCode = interrupted ?? last?.exit ?? 0;
@@ -125,7 +127,12 @@ function sayWelcome(output: Output, directory: string, flags: ServeFlags, server
   if (flags.writeOnly !== true) output.say(`to get:        godwit get ${best}/NAME${pin}`);
 }
 
-function handle(update: ServerUpdate, output: Output, wantsStats: boolean): void {
+function handle(
+  update: ServerUpdate,
+  output: Output,
+  wantsStats: boolean,
+  failures: Map<number, FailureLines>,
+): void {
   switch (update.type) {
     case "peer-refused":
       output.json({ event: "peer-refused", fingerprint: update.fingerprint });
@@ -165,9 +172,10 @@ function handle(update: ServerUpdate, output: Output, wantsStats: boolean): void
         if (event !== undefined) output.json({ ...event, connection: update.connection });
         return;
       }
-      const { event, peer } = update;
-      if (event.type === "file-failed")
-        output.error(`${peer.address} ${shown(event.path)}: ${shown(event.text)}`);
+      const { event, peer, connection } = update;
+      if (event.type === "transfer-started")
+        failures.set(connection, new FailureLines((line) => output.error(`${peer.address} ${line}`)));
+      failures.get(connection)?.handle(event);
       return;
     }
     case "peer-transfer-ended": {
@@ -185,6 +193,8 @@ function handle(update: ServerUpdate, output: Output, wantsStats: boolean): void
         path: result.path,
       });
       if (output.wantsJson) return;
+      failures.get(connection)?.end(result.error?.message);
+      failures.delete(connection);
       const who = `${peer.address} (${peer.fingerprint})`;
       if (result.error !== undefined) {
         output.error(`${who}: ${shown(result.error.message)}`);
