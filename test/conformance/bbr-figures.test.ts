@@ -117,6 +117,23 @@ describe("jitter", () => {
     expect(flow.spuriousPackets / flow.packetsSent).toBeLessThanOrEqual(0.01);
   });
 
+  // Startup and the least round trip depend on the luck of the first packets: many seeds, from the first one on.
+  test("whatever the first packets met, the path is found within seconds", () => {
+    const link = path(50, 100, 1, { jitter: 0.5, reorder: 0.05, reorderUs: 20_000 });
+    for (let seed = 1; seed <= 12; seed++) {
+      const flow = alone(link, 30, seed);
+      expect({ seed, isFilled: share(link, flow, 0, 30) >= 0.8 }).toEqual({ seed, isFilled: true });
+    }
+  });
+
+  test("beside random loss, too", () => {
+    const link = path(50, 100, 1, { jitter: 0.5, loss: 0.03 });
+    for (let seed = 1; seed <= 6; seed++) {
+      const flow = alone(link, 30, seed);
+      expect({ seed, isFilled: share(link, flow, 0, 30) >= 0.7 }).toEqual({ seed, isFilled: true });
+    }
+  });
+
   test("acknowledgements in lumps of 20 ms do not look like bandwidth", () => {
     const link = path(50, 50, 1, { ackCompressionUs: 20_000 });
     const flow = alone(link, 20);

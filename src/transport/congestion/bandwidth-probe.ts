@@ -37,7 +37,10 @@ export class BandwidthProbe {
 
   /** Whether the path carried more, without a queue. */
   isAnswered(meter: PathMeter): boolean {
-    return meter.bandwidth >= UP_ANSWER * this.bandwidthBefore && meter.queueUs < meter.standingQueueUs;
+    return (
+      meter.bandwidth >= UP_ANSWER * this.bandwidthBefore &&
+      meter.queueUs < meter.standingQueueUs + meter.noiseUs
+    );
   }
 
   /** There is more: begins the next probe at once, faster each time; returns its pacing gain. */

@@ -118,7 +118,7 @@ export class Cruise {
   /** The packets of this round left after ours had drained: what still waits is somebody else's. */
   handleDrainedRound(): void {
     const { meter } = this;
-    const isForeign = meter.queueUs > meter.standingQueueUs + meter.jitterUs;
+    const isForeign = meter.queueUs > meter.standingQueueUs + meter.jitterUs + meter.luckUs;
     this.foreignEvidence = isForeign ? this.foreignEvidence + 1 : 0;
     meter.handleDrainedRound();
   }

@@ -19,6 +19,8 @@ const STANDING_QUEUE = 0.3;
 const STANDING_QUEUE_US = 3_000;
 const STANDING_DATAGRAMS = 4;
 
+/** What round trips vary by in all, in times of the jitter measured: the least ones of rounds vary, too. */
+const JITTER_SPREAD = 3;
 /** Variation that passing packets of others make by themselves, in datagrams. */
 const JITTER_DATAGRAMS = 8;
 
@@ -48,6 +50,7 @@ export class PathMeter {
   maxQueueUs = 0;
   /** Smoothed round trip above the round's least one, smoothed. */
   jitterUs = 0;
+  private hasJitter = false;
   /** The same in rounds after ours was drained, smoothed: the luck of the least round trip, or somebody's queue. */
   private drainedQueueUs = 0;
   /** How long packets count in flight on average: late and lost ones do for longer than a round trip. */
@@ -118,9 +121,14 @@ export class PathMeter {
     this.drainedQueueUs += (this.queueUs - this.drainedQueueUs) / 4;
   }
 
-  /** What round trips vary by, beyond what single packets of others make of them. */
+  /** What round trips vary by without a queue, as far as jitter was measured. */
+  get spreadUs(): number {
+    return JITTER_SPREAD * this.jitterUs;
+  }
+
+  /** The same, beyond what single packets of others make of them. */
   get noiseUs(): number {
-    return Math.max(0, 2 * this.jitterUs - JITTER_DATAGRAMS * this.datagramUs);
+    return Math.max(0, this.spreadUs - JITTER_DATAGRAMS * this.datagramUs);
   }
 
   /**
@@ -153,7 +161,11 @@ export class PathMeter {
     const rttUs = sample.latestRttUs;
     if (this.minRttUs === Infinity) this.minRttUs = Math.min(rttUs, sample.minRttUs);
     if (rttUs <= this.minRttUs * NEAR_MINIMUM + NEAR_MINIMUM_US) this.minRttAtUs = sample.nowUs;
-    if (rttUs < this.minRttUs) this.minRttUs = rttUs;
+    if (rttUs < this.minRttUs) {
+      // Rounds after ours was drained were longer than this one by as much more.
+      this.drainedQueueUs += this.minRttUs - rttUs;
+      this.minRttUs = rttUs;
+    }
     if (rttUs < this.roundMinRttUs) this.roundMinRttUs = rttUs;
   }
 
@@ -176,7 +188,9 @@ export class PathMeter {
       this.queueUs = Math.max(0, this.roundMinRttUs - this.minRttUs);
       this.maxQueueUs = Math.max(this.queueUs, this.maxQueueUs * MAX_QUEUE_FADING);
       const jitterUs = Math.max(0, sample.smoothedRttUs - this.roundMinRttUs);
-      this.jitterUs += (jitterUs - this.jitterUs) / 8;
+      // The first rounds have to tell jitter from the queue that startup makes: no warming up from nothing.
+      this.jitterUs = this.hasJitter ? this.jitterUs + (jitterUs - this.jitterUs) / 8 : jitterUs;
+      this.hasJitter = true;
     }
     if (delivered + lost > 0) {
       // Little's law: what is in flight on average, by the rate at which it leaves.
@@ -258,6 +272,7 @@ export class PathMeter {
     this.minRttUs = Infinity;
     this.minRttAtUs = nowUs;
     this.jitterUs = 0;
+    this.hasJitter = false;
     this.drainedQueueUs = 0;
     this.queueUs = 0;
   }

@@ -18,7 +18,7 @@ class Rounds {
   private lost = 0;
 
   /**
-   * One round of `acks` ACKs that take a round trip in all. `rttsUs` and `lostAt` give the round trip and the
+   * One round of `acks` ACKs that take a round trip in all, and are its delivery rate. `rttUs` and `lostAt` give the round trip and the
    * packets found lost by the index of the ACK. The first ACK tells of the round before. Returns whether the
    * pipe was said to be full.
    */
@@ -26,6 +26,7 @@ class Rounds {
     acks: number,
     rttUs: (index: number) => number = () => RTT_US,
     lostAt: (index: number) => number = () => 0,
+    smoothedRttUs = RTT_US,
   ): boolean {
     const { sample, meter, startup } = this;
     let isFull = false;
@@ -43,7 +44,7 @@ class Rounds {
       sample.hasRttSample = true;
       sample.latestRttUs = rttUs(index);
       sample.minRttUs = RTT_US;
-      sample.smoothedRttUs = RTT_US;
+      sample.smoothedRttUs = smoothedRttUs;
       sample.totalDeliveredBytes = this.delivered * DATAGRAM_BYTES;
       sample.totalLostBytes = this.lost * DATAGRAM_BYTES;
       sample.hasRateSample = true;
@@ -96,6 +97,30 @@ describe("the signs of a full pipe", () => {
     expect(rounds.startup.hasQueue).toBe(true);
     // Decided once: a later quiet round does not change it.
     rounds.run(64);
+    expect(rounds.startup.hasQueue).toBe(true);
+  });
+
+  test("while it is careful, a round that carries an eighth more says that the pipe is not full", () => {
+    const rounds = new Rounds();
+    for (const acks of [8, 16, 32]) rounds.run(acks);
+    const queued = (): number => 140_000;
+    rounds.run(40, (index) => (index < 20 ? RTT_US : queued()));
+    // 45, 51, 57: each an eighth more than the one before. A full pipe would stand still.
+    for (const acks of [45, 51, 57]) expect(rounds.run(acks, queued)).toBe(false);
+    expect(rounds.startup.hasQueue).toBe(true);
+    expect(rounds.run(58, queued) || rounds.run(58, queued)).toBe(true);
+  });
+
+  test("round trips that vary by more than they grew are no queue", () => {
+    const rounds = new Rounds();
+    // From 100 to 160 ms in every round: the smoothed one is told as 130.
+    const varying = (index: number): number => RTT_US + 15_000 * (index % 5);
+    for (const acks of [10, 20, 40]) rounds.run(acks, varying, undefined, 130_000);
+    // The luck is over: no round trip below 140 ms.
+    rounds.run(60, (index) => 140_000 + 5_000 * (index % 5), undefined, 150_000);
+    expect(rounds.startup.hasQueue).toBe(false);
+    // Three times the jitter of 30 ms is the end of it: 100 ms and an eighth, 1 ms, 89 ms.
+    rounds.run(80, () => 210_000, undefined, 150_000);
     expect(rounds.startup.hasQueue).toBe(true);
   });
 });

@@ -9,6 +9,8 @@ import type { PathMeter } from "./path-meter.ts";
 const FULL_PIPE_ROUNDS = 3;
 /** ...in which bandwidth did not grow by a quarter. */
 const FULL_PIPE_GROWTH = 1.25;
+/** The same while a sign of a queue makes us send only a quarter faster than what arrives. */
+const CAREFUL_GROWTH = 1.1;
 
 /** Samples whose least one is looked at: half a round trip of them. */
 const RTT_SAMPLES = 4;
@@ -111,7 +113,8 @@ export class Startup {
       if (++this.recentSamples >= RTT_SAMPLES) {
         // Jitter is no queue: neither the luck of a single packet nor the usual deviation counts.
         const isSure = this.roundsMinRttUs !== Infinity;
-        const variationUs = (isSure ? 1 : UNSURE_VARIATIONS) * sample.rttVariationUs;
+        const variations = isSure ? 1 : UNSURE_VARIATIONS;
+        const variationUs = Math.max(variations * sample.rttVariationUs, meter.spreadUs);
         const noQueueUs = RTT_GROWTH * this.baseUs(meter) + RTT_GROWTH_US + variationUs;
         if (this.recentMinRttUs > noQueueUs) {
           const baseUs = this.baseUs(meter);
@@ -174,7 +177,8 @@ export class Startup {
 
   private handleRound(meter: PathMeter, rttVariationUs: number): boolean {
     const lost = meter.lossRate * meter.packets;
-    if (meter.bandwidth >= this.fullBandwidth * FULL_PIPE_GROWTH) {
+    const growth = this.hasQueue ? CAREFUL_GROWTH : FULL_PIPE_GROWTH;
+    if (meter.bandwidth >= this.fullBandwidth * growth) {
       this.fullBandwidth = meter.bandwidth;
       this.stalledRounds = 0;
       if (!this.hasQueue) {
@@ -186,7 +190,7 @@ export class Startup {
     }
     this.stalledRounds++;
     const queueUs = meter.minRttUs + meter.queueUs - this.baseUs(meter);
-    const isStanding = queueUs > meter.standingQueueUs + rttVariationUs;
+    const isStanding = queueUs > meter.standingQueueUs + Math.max(rttVariationUs, meter.spreadUs);
     if (this.stalledRounds >= FULL_PIPE_ROUNDS || isStanding) return true;
     const usual = this.lostPackets / Math.max(1, this.packets);
     return this.stalledRounds >= 2 && meter.lossRate > LOSS_THRESHOLD + 2 * usual;
