@@ -1,28 +1,33 @@
-// What a user would pick instead, over the emulator between two namespaces: every one moves the same file.
+// What a user would pick instead, over the emulator between two namespaces: every one moves the same file, one
+// after the other.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { emulator } from "./links.mjs";
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const isInstalled = (command) => spawnSync("sh", ["-c", `command -v ${command}`]).status === 0;
 
-function sizeOf(path) {
-  return existsSync(path) ? statSync(path).size : 0;
-}
-
-/** Runs a command in a namespace; its seconds, or why not. */
-function timed(prefix, command, limitSeconds) {
+/**
+ * Runs a command in a namespace: its exit status and seconds. At the limit it is killed, and `arrivedBytes`
+ * is what was in the target by then: not what a file with holes seems to have.
+ */
+function timed(prefix, command, limitSeconds, target) {
   const child = spawn(prefix[0], [...prefix.slice(1), ...command], { stdio: ["ignore", "ignore", "pipe"] });
   let stderr = "";
+  let arrivedBytes;
   child.stderr.on("data", (part) => (stderr += part));
   const startedAt = performance.now();
-  const limit = setTimeout(() => child.kill("SIGKILL"), limitSeconds * 1_000);
+  const limit = setTimeout(() => {
+    arrivedBytes = existsSync(target) ? Math.min(statSync(target).blocks * 512, statSync(target).size) : 0;
+    child.kill("SIGKILL");
+  }, limitSeconds * 1_000);
   return new Promise((done) =>
     child.on("close", (status) => {
       clearTimeout(limit);
-      done({ status, seconds: (performance.now() - startedAt) / 1_000, stderr: stderr.trim().slice(-200) });
+      const seconds = (performance.now() - startedAt) / 1_000;
+      done({ status, seconds, arrivedBytes, stderr: stderr.trim().slice(-200) });
     }),
   );
 }
@@ -50,6 +55,57 @@ function sshFiles(scene) {
   return directory;
 }
 
+/** Sends with rsync to a daemon, without its delta algorithm and without a temporary copy. */
+async function rsync({ link, source, target, scene, limit }) {
+  const config = join(scene, "rsyncd.conf");
+  writeFileSync(
+    config,
+    `use chroot = no\n[in]\npath = ${dirname(target)}\nread only = no\nuid = root\ngid = root\n`,
+  );
+  const port = ["--port", "8730"];
+  const stop = background(link, ["rsync", "--daemon", "--no-detach", ...port, "--config", config]);
+  await pause(500);
+  const to = `rsync://${link.host}:8730/in/${basename(target)}`;
+  const run = await timed(link.near, ["rsync", "-W", "--inplace", source.path, to], limit, target);
+  stop();
+  return run;
+}
+
+/** Runs `work` with another congestion control of the kernel at the sender. */
+async function withTcp(link, name, work) {
+  const set = (value) => {
+    const [command, ...words] = [...link.near, "sysctl", "-qw", `net.ipv4.tcp_congestion_control=${value}`];
+    execFileSync(command, words);
+  };
+  set(name);
+  try {
+    return await work();
+  } finally {
+    set("cubic");
+  }
+}
+
+/**
+ * Sends with UFTP to one receiver by unicast, unencrypted as it is unless asked, in datagrams as long as the link
+ * carries, with large buffers; `how` is its rate or its congestion control.
+ */
+async function uftp({ link, source, target, limit }, how) {
+  const receiver = ["uftpd", "-d", "-I", link.host, "-D", dirname(target), "-U", "0x00000001"];
+  const stop = background(link, [...receiver, "-B", "4194304", "-L", "/dev/null"]);
+  await pause(500);
+  const sender = ["uftp", "-M", link.host, "-I", "10.77.0.1", "-H", "0x00000001"];
+  const options = ["-b", "1400", "-B", "4194304", "-D", basename(target), "-x", "0", ...how];
+  const run = await timed(link.near, [...sender, ...options, source.path], limit, target);
+  stop();
+  return run;
+}
+
+const hasBbr = () => {
+  const file = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+  return existsSync(file) && readFileSync(file, "utf8").includes("bbr");
+};
+
+/** What each needs; why it cannot be had here, if `absent` says so; and one run of it. */
 const PEERS = {
   scp: {
     needs: ["scp", "sshd"],
@@ -58,46 +114,19 @@ const PEERS = {
       const stop = background(link, ["/usr/sbin/sshd", "-D", "-f", join(directory, "config")]);
       await pause(700);
       const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"];
-      const run = await timed(
-        link.near,
-        [
-          "scp",
-          "-q",
-          "-P",
-          "2222",
-          ...options.flatMap((one) => ["-o", one]),
-          "-i",
-          join(directory, "user"),
-        ].concat(source.path, `${userInfo().username}@${link.host}:${target}`),
-        limit,
-      );
+      const words = ["-q", "-P", "2222", ...options.flatMap((one) => ["-o", one])];
+      const to = `${userInfo().username}@${link.host}:${target}`;
+      const command = ["scp", ...words, "-i", join(directory, "user"), source.path, to];
+      const run = await timed(link.near, command, limit, target);
       stop();
       return run;
     },
   },
-  rsync: {
+  rsync: { needs: ["rsync"], run: rsync },
+  "rsync-bbr": {
     needs: ["rsync"],
-    run: async ({ link, source, target, scene, limit }) => {
-      const config = join(scene, "rsyncd.conf");
-      writeFileSync(
-        config,
-        `use chroot = no\n[in]\npath = ${dirname(target)}\nread only = no\nuid = root\ngid = root\n`,
-      );
-      const stop = background(link, [
-        "rsync",
-        "--daemon",
-        "--no-detach",
-        "--port",
-        "8730",
-        "--config",
-        config,
-      ]);
-      await pause(500);
-      const to = `rsync://${link.host}:8730/in/${target.slice(dirname(target).length + 1)}`;
-      const run = await timed(link.near, ["rsync", "-W", "--inplace", source.path, to], limit);
-      stop();
-      return run;
-    },
+    absent: () => (hasBbr() ? undefined : "this kernel has no BBR"),
+    run: (setup) => withTcp(setup.link, "bbr", () => rsync(setup)),
   },
   curl: {
     needs: ["curl"],
@@ -106,30 +135,56 @@ const PEERS = {
       const program = `require("http").createServer((_, r) => require("fs").createReadStream(${JSON.stringify(source.path)}, { highWaterMark: 1 << 20 }).pipe(r)).listen(8080)`;
       const stop = background(link, [process.execPath, "-e", program]);
       await pause(700);
-      const run = await timed(link.near, ["curl", "-sf", "-o", target, `http://${link.host}:8080/`], limit);
+      const command = ["curl", "-sf", "-o", target, `http://${link.host}:8080/`];
+      const run = await timed(link.near, command, limit, target);
       stop();
       return run;
     },
+  },
+  "curl-http3": {
+    needs: ["curl"],
+    absent: () =>
+      execFileSync("curl", ["--version"], { encoding: "utf8" }).includes("HTTP3")
+        ? "no HTTP/3 server is set up by this benchmark"
+        : "this machine's curl has no HTTP/3",
   },
   iperf3: {
     needs: ["iperf3"],
-    movesNoFile: true,
+    // Moves no file: what TCP alone could do.
     run: async ({ link, source, limit }) => {
       const stop = background(link, ["iperf3", "-s", "-1"]);
       await pause(500);
-      const run = await timed(link.near, ["iperf3", "-c", link.host, "-n", String(source.bytes)], 4 * limit);
+      const command = [...link.near, "iperf3", "-c", link.host, "-t", String(Math.min(limit, 20)), "-J"];
+      const { stdout } = spawnSync(command[0], command.slice(1), { encoding: "utf8", timeout: 60_000 });
       stop();
-      return run;
+      const { bytes } = JSON.parse(stdout).end?.sum_received ?? {};
+      if (bytes === undefined) return { status: 1, seconds: 0, stderr: "iperf3 failed" };
+      return { status: 0, seconds: (Math.min(limit, 20) * source.bytes) / bytes, movesNoFile: true };
     },
+  },
+  uftp: {
+    needs: ["uftp", "uftpd"],
+    // Its rate is typed, in Kbit/s: the link's. It has no congestion control then.
+    run: (setup) => uftp(setup, ["-R", String(setup.path.rate * 1_000)]),
+  },
+  "uftp-tfmcc": {
+    needs: ["uftp", "uftpd"],
+    // Its congestion control: RFC 4654, with the link's rate as the most.
+    run: (setup) => uftp(setup, ["-C", `tfmcc:max=${setup.path.rate * 1_000}`]),
   },
 };
 
-/** Mbit/s of godwit and of each peer that is installed, process start included, over the emulator. */
-export async function peerTransfers(path, source, { names, inbox, scene, isSame, godwit, serve }) {
+/** All contestants by name. */
+export const PEER_NAMES = Object.keys(PEERS);
+
+/**
+ * Mbit/s of godwit and of each peer that is installed, process start included, over the emulator, one after the
+ * other. Who is not done at the limit gets the rate of what had arrived by then.
+ */
+export async function peerTransfers(path, source, { names, limit, inbox, scene, isSame, godwit, serve }) {
   const found = {};
   const link = emulator(path, scene);
-  const limit = 40;
-  const mbit = (seconds) => Number(((source.bytes * 8) / seconds / 1e6).toFixed(2));
+  const mbit = (bytes, seconds) => Number(((bytes * 8) / seconds / 1e6).toFixed(2));
   try {
     rmSync(inbox, { recursive: true, force: true });
     mkdirSync(inbox);
@@ -139,20 +194,25 @@ export async function peerTransfers(path, source, { names, inbox, scene, isSame,
     await server.ended;
     found.godwit =
       status === 0 && (await isSame(join(inbox, "source.bin"), source))
-        ? { mbit: mbit(wall) }
+        ? { mbit: mbit(source.bytes, wall) }
         : { failed: String(status) };
     for (const name of names) {
       const peer = PEERS[name];
-      if (peer === undefined || !peer.needs.every(isInstalled)) continue;
+      const missing = peer.needs.find((command) => !isInstalled(command));
+      const absent = missing === undefined ? peer.absent?.() : `${missing} is not installed`;
+      if (absent !== undefined) {
+        found[name] = { absent };
+        continue;
+      }
       const target = join(inbox, `${name}.bin`);
-      const { status, seconds, stderr } = await peer.run({ link, source, target, scene, limit });
-      // Not done in time: what was there by then.
-      if (status === null && peer.movesNoFile !== true)
-        found[name] = { mbit: mbit(limit * (source.bytes / sizeOf(target))), isCutOff: true };
-      else if (status !== 0) found[name] = { failed: stderr || String(status) };
-      else if (peer.movesNoFile !== true && !(await isSame(target, source)))
+      const run = await peer.run({ path, link, source, target, scene, limit });
+      if (run.arrivedBytes !== undefined)
+        found[name] = { mbit: mbit(run.arrivedBytes, run.seconds), cutOffAfter: limit };
+      else if (run.status !== 0) found[name] = { failed: run.stderr || String(run.status) };
+      else if (run.movesNoFile !== true && !(await isSame(target, source)))
         found[name] = { failed: "file differs" };
-      else found[name] = { mbit: mbit(seconds) };
+      else found[name] = { mbit: mbit(source.bytes, run.seconds) };
+      rmSync(target, { force: true });
     }
   } finally {
     link.stop();

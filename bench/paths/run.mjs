@@ -1,29 +1,51 @@
 // The scoreboard: godwit, and what a user would pick instead, over bad paths.
-//   npm run bench:paths -- [--quick] [--grid] [--only TEXT] [--peers scp,rsync,curl,iperf3] [--seconds 30]
-//                          [--emulator] [--qlog DIR] [--dir /dev/shm] [--out bench/results/paths.json]
-// Each run moves one file of random bytes worth `seconds` of the link, verified by hash. UDP goes over `godwit
-// link`, or with --emulator over bench/emulator (root); what compares with TCP always goes over the emulator.
+//   npm run bench:paths -- [--quick | --seconds 30]    the rows of docs/design/paths.md
+//   npm run bench:paths -- --grid                      round trip x loss x rate x queue, and the odd ones: hours
+//   npm run bench:paths -- --versus [--peers LIST] [--limit 25]     godwit and others, 10 s of data each
+//
+//   --only TEXT      rows whose name contains it
+//   --out FILE       results as JSON, written after each row; --resume goes on with what it holds of this commit
+//   --table FILE     the tables as Markdown, written after each row (bench/paths/report.mjs makes them of --out too)
+//   --emulator       UDP goes over bench/emulator (root) wherever that can make the path; else over `godwit link`
+//   --qlog DIR       a qlog of each sender
+//   --peers LIST     of scp,rsync,rsync-bbr,curl,curl-http3,iperf3,uftp,uftp-tfmcc; all unless given
+//   --limit N        seconds after which a peer is stopped, and what had arrived counts
+//   --dir DIR        where files lie: /dev/shm where there is one
+//
+// Each run moves one file of random bytes worth so many seconds of the link, verified by hash. What compares with
+// TCP always goes over the emulator.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { cpus, loadavg, release, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { emulator, firstEvent, hasEmulator, MAIN, relay } from "./links.mjs";
-import { peerTransfers } from "./peers.mjs";
-import { capacityBits, FIGURES, grid } from "./scenarios.mjs";
+import { PEER_NAMES, peerTransfers } from "./peers.mjs";
+import { keep, report, shown, watchStolenTime } from "./report.mjs";
+import { capacityBits, FIGURES, grid, VERSUS } from "./scenarios.mjs";
 import { commandLine } from "../../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
   quick: { type: "boolean", default: false },
   grid: { type: "boolean", default: false },
+  versus: { type: "boolean", default: false },
   emulator: { type: "boolean", default: false },
   only: { type: "string" },
-  peers: { type: "string", default: "scp,rsync,curl,iperf3" },
+  peers: { type: "string", default: PEER_NAMES.join(",") },
+  limit: { type: "string", default: "25" },
   seconds: { type: "string" },
   qlog: { type: "string" },
   dir: { type: "string", default: fs.existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
   out: { type: "string" },
+  table: { type: "string" },
+  resume: { type: "boolean", default: false },
 });
+const peers = values.peers.split(",");
+const unknownPeer = peers.find((name) => !PEER_NAMES.includes(name));
+if (unknownPeer !== undefined) {
+  process.stderr.write(`there is no peer ${unknownPeer}; there are ${PEER_NAMES.join(", ")}\n`);
+  process.exit(2);
+}
 const seconds = Number(values.seconds ?? (values.quick ? 15 : 30));
 const scene = fs.mkdtempSync(join(values.dir, "godwit-paths-"));
 const inbox = join(scene, "inbox");
@@ -292,65 +314,76 @@ function verdict(path, row) {
   return checks.length === 0 ? null : checks.every(Boolean);
 }
 
-function shown(row) {
-  if (row.failed !== undefined) return `failed: ${row.failed}`;
-  const { via: _, peers, ...fields } = row;
-  const others = Object.entries(peers ?? {}).map(([name, { mbit }]) => `${name} ${mbit ?? "failed"}`);
-  return [
-    ...Object.entries(fields).map(([name, value]) => `${name} ${JSON.stringify(value)}`),
-    ...others,
-  ].join(", ");
+/** godwit and what a user would pick instead, one after the other. */
+async function versus(path) {
+  if (!hasEmulator) return { failed: "needs the emulator: root on Linux, ip and a C compiler" };
+  const source = makeFile(Math.round((path.rate * 1e6 * Math.min(seconds, 10)) / 8));
+  const start = (file, link, server) => godwit(sendArgs(file.path, `${link.host}:${server.port}`), link.near);
+  return {
+    via: "emulator",
+    peers: await peerTransfers(path, source, {
+      names: peers,
+      limit: Number(values.limit),
+      inbox,
+      scene,
+      isSame,
+      godwit: start,
+      serve,
+    }),
+  };
 }
 
-const wanted = (values.grid ? grid() : FIGURES).filter(({ name }) => name.includes(values.only ?? ""));
+const RUNS = { handshakes, flows: sharing, cubic: sharing, versus };
+const kind = values.grid ? "grid" : values.versus ? "versus" : "figures";
+const scenarios = { grid: grid(), versus: VERSUS, figures: FIGURES }[kind];
+const wanted = scenarios.filter(({ name }) => name.includes(values.only ?? ""));
 const output = {
   when: new Date().toISOString(),
   machine: `${cpus().length} x ${cpus()[0].model.trim()}, Linux ${release()}, Node ${process.version}`,
   commit: execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim(),
-  secondsOfData: seconds,
-  /** @type {{ path: string, isReached: boolean | null, load: number | null, via?: string, [more: string]: unknown }[]} */
+  kind,
+  secondsOfData: kind === "versus" ? Math.min(seconds, 10) : seconds,
+  /** @type {{ path: string, isReached: boolean | null, load: number | null, stolenShare: number, via?: string, [more: string]: unknown }[]} */
   rows: [],
 };
+if (values.resume && values.out !== undefined && fs.existsSync(values.out)) {
+  const before = JSON.parse(fs.readFileSync(values.out, "utf8"));
+  const isSameRun = ["commit", "kind", "secondsOfData"].every((field) => before[field] === output[field]);
+  if (isSameRun) output.rows.push(...before.rows.filter(({ failed }) => failed === undefined));
+  process.stderr.write(
+    isSameRun
+      ? `goes on after ${output.rows.length} rows\n`
+      : `${values.out} is of another run: begins anew\n`,
+  );
+}
+const isDone = new Set(output.rows.map(({ path }) => path));
 try {
-  for (const path of wanted) {
+  for (const path of wanted.filter(({ name }) => !isDone.has(name))) {
     const load = loadavg()[0];
-    const run = path.kind === undefined ? oneFile : path.kind === "handshakes" ? handshakes : sharing;
+    const stolenShare = watchStolenTime();
     let row;
     try {
-      row = await run(path);
+      row = await (RUNS[path.kind] ?? oneFile)(path);
     } catch (error) {
       row = { failed: String(error) };
     }
-    if (path.peers === true && values.peers !== "" && hasEmulator)
-      row.peers = await peerTransfers(
-        path,
-        makeFile(Math.round((path.rate * 1e6 * Math.min(seconds, 10)) / 8)),
-        {
-          names: values.peers.split(","),
-          inbox,
-          scene,
-          isSame,
-          godwit: (source, link, server) =>
-            godwit(sendArgs(source.path, `${link.host}:${server.port}`), link.near),
-          serve,
-        },
-      ).catch((error) => ({ peers: { failed: String(error) } }));
     const isReached = verdict(path, row);
-    output.rows.push({ path: path.name, isReached, load: round(load, 1), ...row });
+    const { name: _, ...scenario } = path;
+    output.rows.push({
+      path: path.name,
+      ...(values.grid ? { scenario } : {}),
+      isReached,
+      load: round(load, 1),
+      stolenShare: stolenShare(),
+      ...row,
+    });
     process.stderr.write(
       `${isReached === null ? " " : isReached ? "+" : "-"} ${path.name}: ${shown(row)} (load ${load.toFixed(1)})\n`,
     );
-    if (values.out !== undefined) {
-      fs.mkdirSync(dirname(values.out), { recursive: true });
-      fs.writeFileSync(values.out, `${JSON.stringify(output, null, 2)}\n`);
-    }
+    if (values.out !== undefined) keep(values.out, `${JSON.stringify(output, null, 2)}\n`);
+    if (values.table !== undefined) keep(values.table, report(output));
   }
-  console.log(`\n${output.machine}, commit ${output.commit}, ${seconds} s of data\n`);
-  console.log("| path | via | reached | result | load |\n|---|---|---|---|---|");
-  for (const { path, isReached, load, ...row } of output.rows)
-    console.log(
-      `| ${path} | ${row.via ?? ""} | ${isReached === null ? "" : isReached ? "yes" : "**no**"} | ${shown(row)} | ${load} |`,
-    );
+  console.log(`\n${report(output)}`);
 } finally {
   fs.rmSync(scene, { recursive: true, force: true });
 }

@@ -3,10 +3,10 @@
 
 /** Rows of the table of figures, as in docs/design/paths.md. */
 export const FIGURES = [
-  { name: "clean, 20 ms, 50 Mbit/s", rtt: 20, rate: 50, goal: 0.93, peers: true },
+  { name: "clean, 20 ms, 50 Mbit/s", rtt: 20, rate: 50, goal: 0.93 },
   { name: "clean, 100 ms, 200 Mbit/s", rtt: 100, rate: 200, goal: 0.93 },
   { name: "clean, 250 ms, 50 Mbit/s", rtt: 250, rate: 50, goal: 0.93 },
-  { name: "100 ms, 1 % loss, 50 Mbit/s", rtt: 100, rate: 50, loss: 1, goal: 0.9, peers: true },
+  { name: "100 ms, 1 % loss, 50 Mbit/s", rtt: 100, rate: 50, loss: 1, goal: 0.9 },
   { name: "200 ms, 5 % loss, 50 Mbit/s", rtt: 200, rate: 50, loss: 5, goal: 0.85 },
   { name: "250 ms, 10 % loss, 50 Mbit/s", rtt: 250, rate: 50, loss: 10, goal: 0.8, maxSent: 1.12 },
   {
@@ -36,6 +36,16 @@ export const FIGURES = [
   { name: "4 godwit flows, 40 ms, 50 Mbit/s", kind: "flows", flows: 4, rtt: 40, rate: 50, lasts: 40 },
   { name: "50 handshakes, 30 % loss, 30 ms", kind: "handshakes", rtt: 30, rate: 50, loss: 30, count: 50 },
 ];
+
+/** Rows on which godwit is compared with what a user would pick instead. */
+export const VERSUS = [
+  { name: "clean, 20 ms, 50 Mbit/s", rtt: 20, rate: 50 },
+  { name: "clean, 100 ms, 200 Mbit/s", rtt: 100, rate: 200 },
+  { name: "100 ms, 1 % loss, 50 Mbit/s", rtt: 100, rate: 50, loss: 1 },
+  { name: "200 ms, 5 % loss, 50 Mbit/s", rtt: 200, rate: 50, loss: 5 },
+  { name: "250 ms, 10 % loss, 50 Mbit/s", rtt: 250, rate: 50, loss: 10 },
+  { name: "satellite: 600 ms, 1 % loss, 10 Mbit/s", rtt: 600, rate: 10, loss: 1 },
+].map((path) => ({ ...path, kind: "versus" }));
 
 /** Every combination: some hours. */
 export function grid() {
