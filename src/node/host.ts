@@ -154,7 +154,8 @@ export class Host {
     watched.binding = new SessionBinding(connection, session, opensStream);
     watched.disk = new NodeDisk((id, result) => {
       session.handleDiskResult(id, result, monotonicNowUs());
-      this.wake();
+      // A chunk read ahead of what window and pacing let go is looked at when they let something go.
+      if (!connection.isHeld) this.wake();
     });
     return new Promise((resolve) => {
       watched.onOutcome = resolve;

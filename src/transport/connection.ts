@@ -60,6 +60,8 @@ export class Connection {
   private isAccepted: boolean;
   /** Whether something happened since `pollTransmit` last had nothing to send. */
   private isTouched = true;
+  /** What `nextTimeoutUs` found when nothing happened since; `Infinity` for never, `undefined` for unknown. */
+  private knownTimeoutUs: number | undefined;
 
   constructor(options: ConnectionOptions) {
     const { role, config, nowUs } = options;
@@ -231,12 +233,14 @@ export class Connection {
 
   /** Silence after which the peer is asked for a sign of life, in microseconds; 0 for never. */
   setKeepAlive(keepAliveUs: number): void {
+    this.knownTimeoutUs = undefined;
     this.keepAliveUs = keepAliveUs;
     this.session?.liveness.setTimes({ keepAliveUs });
   }
 
   /** Time without an acknowledgement, while one is due, after which to give up; 0 for never. */
   setPatience(patienceUs: number): void {
+    this.knownTimeoutUs = undefined;
     this.patienceUs = patienceUs;
     this.session?.liveness.setTimes({ patienceUs });
   }
@@ -320,8 +324,17 @@ export class Connection {
     return this.isTouched || this.sender?.mayTransmit === true || (this.nextTimeoutUs() ?? Infinity) <= nowUs;
   }
 
+  /**
+   * Whether window or pacing, not the lack of data, ended the last `pollTransmit`: an acknowledgement or
+   * a timeout will bring the next turn.
+   */
+  get isHeld(): boolean {
+    return this.sender?.isHeld === true;
+  }
+
   /** Appends sealed datagrams to send now. To be called until it appends none. */
   pollTransmit(batch: PacketBatch, nowUs: number): void {
+    this.knownTimeoutUs = undefined;
     this.handleEarly(nowUs);
     const { session, sender, paths } = this;
     const before = batch.count;
@@ -349,6 +362,13 @@ export class Connection {
 
   /** When `handleTimeout` and `pollTransmit` shall be called next, or `undefined` for never. */
   nextTimeoutUs(): number | undefined {
+    // Asked several times a turn, for many connections that have nothing to do.
+    if (this.isTouched) this.knownTimeoutUs = undefined;
+    this.knownTimeoutUs ??= this.soonestTimeoutUs() ?? Infinity;
+    return this.knownTimeoutUs === Infinity ? undefined : this.knownTimeoutUs;
+  }
+
+  private soonestTimeoutUs(): number | undefined {
     const { session, sender } = this;
     if (this.closing.state === "closed") return undefined;
     if (this.closing.state !== "open") return this.closing.timeoutUs;

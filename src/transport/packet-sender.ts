@@ -36,8 +36,7 @@ export class PacketSender {
   private probes = 0;
   /** When pacing lets the next packet go, or `undefined` when pacing is not the limit. */
   private pacedUntilUs: number | undefined;
-  /** Whether window or pacing, not the lack of data, ended the last `poll`. */
-  private isHeld = false;
+  private hasToWait = false;
   private readonly copies = new TailCopies();
   private askedThreshold = ACK_EVERY_PACKETS;
   private askedAtUs = -Infinity;
@@ -65,9 +64,14 @@ export class PacketSender {
     return this.pacedUntilUs;
   }
 
+  /** Whether window or pacing, not the lack of data, ended the last `poll`. */
+  get isHeld(): boolean {
+    return this.hasToWait;
+  }
+
   /** Whether there is something to send and neither window nor pacing forbade it last time. */
   get mayTransmit(): boolean {
-    return !this.isHeld && this.hasWork();
+    return !this.hasToWait && this.hasWork();
   }
 
   /**
@@ -109,7 +113,7 @@ export class PacketSender {
       break;
     }
     if (isAppLimited) session.recovery.handleAppLimited(nowUs);
-    this.isHeld = limit === "congestion" || limit === "pacing";
+    this.hasToWait = limit === "congestion" || limit === "pacing";
     session.limits.enter(limit ?? "application", nowUs);
   }
 

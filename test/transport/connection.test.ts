@@ -21,6 +21,18 @@ describe("a clean path", () => {
     expect(statistics.retransmittedBytes).toBe(0);
   });
 
+  test("a sender is held while the window is full, and not when all was sent", () => {
+    const pair = new Pair({ forward: { delayUs: 10_000 } });
+    const { connection, source } = pair.initiator;
+    expect(connection.isHeld).toBe(false);
+    pair.send(1, patternBytes(5, MEBIBYTE));
+    // The first window goes out, and its answer takes 20 ms: nothing may go in between.
+    expect(pair.runUntil(() => connection.isHeld, 1_000)).toBeLessThan(11);
+    pair.runUntil(() => source.isDelivered, 5_000);
+    expect(connection.isHeld).toBe(false);
+    expect(pair.responder.connection.isHeld).toBe(false);
+  });
+
   test("streams arrive in order and end", () => {
     const pair = new Pair({ forward: { delayUs: 10_000 } });
     const { connection } = pair.initiator;
@@ -239,5 +251,42 @@ describe("wake after sleep", () => {
     // 1.3 s of data are left; the sender probes at least once a second.
     expect(pair.runUntil(() => pair.initiator.source.isDelivered, 20_000)).toBeLessThan(4_000);
     expect(pair.responder.sink.holds(1, bytes)).toBe(true);
+  });
+});
+
+describe("the next time to call", () => {
+  /** A pair that has nothing to do, and the connection that is asked. */
+  function quietPair(): { pair: Pair; connection: Pair["initiator"]["connection"] } {
+    const pair = new Pair({ forward: { delayUs: 10_000 }, initiator: { keepAliveUs: 0 } });
+    const { connection } = pair.initiator;
+    pair.send(1, patternBytes(4, 5_000));
+    pair.runUntil(() => pair.initiator.source.isDelivered, 1_000);
+    // But for the idle timeout of 60 s.
+    pair.runUntil(() => connection.nextTimeoutUs()! > pair.world.nowUs + 50_000_000, 2_000);
+    return { pair, connection };
+  }
+
+  test("changes with the times to keep", () => {
+    const { pair, connection } = quietPair();
+    expect(connection.nextTimeoutUs()).toBeGreaterThan(pair.world.nowUs + 50_000_000);
+    connection.setKeepAlive(1_000_000);
+    const dueUs = connection.nextTimeoutUs()!;
+    expect(dueUs).toBeLessThanOrEqual(pair.world.nowUs + 1_000_000);
+    connection.setKeepAlive(300_000);
+    expect(connection.nextTimeoutUs()).toBe(dueUs - 700_000);
+    // The PING that is due then leaves, and is answered.
+    const tookMs = pair.runUntil(
+      () => connection.takeEvents().some(({ type }) => type === "heartbeat"),
+      1_000,
+    );
+    expect(tookMs).toBeLessThanOrEqual(340);
+  });
+
+  test("changes with the end of the connection, before anything is sent", () => {
+    const { pair, connection } = quietPair();
+    expect(connection.nextTimeoutUs()).toBeGreaterThan(pair.world.nowUs + 50_000_000);
+    connection.close(undefined, "", pair.world.nowUs);
+    // RFC 9000 §10.2: three probe timeouts, of 20 ms and what ACKs may be late each.
+    expect(connection.nextTimeoutUs()).toBeLessThan(pair.world.nowUs + 500_000);
   });
 });
