@@ -11,5 +11,6 @@ NAPI_MODULE_INIT() {
   napi_set_named_property(env, exports, "interfaceVersion", make_number(env, INTERFACE_VERSION));
   register_packet_key(env, exports);
   register_udp(env, exports);
+  register_file_now(env, exports);
   return exports;
 }

@@ -176,7 +176,11 @@ export interface DiskAnswers {
   readonly "make-directory": OnlyOk;
   readonly "remove-directory": OnlyOk;
   readonly "open-source": OnlyOk & { readonly file: FileHandle; readonly facts: EntryFacts };
-  readonly read: OnlyOk & { readonly lengthBytes: number };
+  readonly read: OnlyOk & {
+    readonly lengthBytes: number;
+    /** It was there at once: more of the file probably is, too. */
+    readonly wasInMemory?: boolean;
+  };
   readonly "stat-file": OnlyOk & { readonly facts: EntryFacts };
   readonly "create-staging": OnlyOk & { readonly file: FileHandle };
   readonly "open-staging": OnlyOk & { readonly file: FileHandle; readonly facts: EntryFacts };

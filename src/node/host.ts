@@ -82,8 +82,10 @@ export class Host {
         handleTurn: (nowUs) => this.react(nowUs),
         handleSent: () => {
           // In the turn that sent, so that who writes them down knows when: the next turn may be a round trip away.
-          for (const { connection, onEvent } of this.watched) {
+          for (const { connection, binding, onEvent } of this.watched) {
             for (const event of connection.takeEvents()) onEvent(event);
+            // What was sent made room for reading on.
+            if (binding?.session.hasDiskRequests === true) this.wake();
           }
         },
         handleFailure: (error) => this.fail(error),

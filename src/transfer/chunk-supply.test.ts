@@ -131,3 +131,21 @@ test("a chunk that differs when it is read again fails the source", () => {
   bench.settle();
   expect(lane.failure).toBe("SOURCE_CHANGED");
 });
+
+test("what comes from memory is read less far ahead, for one lane", () => {
+  const aheadOf = (lanes: number, wasInMemory: boolean): number => {
+    const bench = new Bench(2, 256, lanes);
+    bench.supply.request(bench.source, 0, new Lane());
+    while (bench.runner.hasRequests)
+      for (const { id, operation } of bench.runner.takeRequests()) {
+        const result = bench.disk.perform(operation);
+        bench.runner.handleResult(
+          id,
+          result.ok && operation.kind === "read" ? { ...result, wasInMemory } : result,
+        );
+      }
+    return bench.supply.readAheadBytes;
+  };
+  // 64 MiB of budget: a quarter of it is more than either; of two lanes each may use a quarter, and 8 MiB at most.
+  expect([aheadOf(1, true), aheadOf(1, false), aheadOf(2, true)]).toEqual([2_097_152, 8_388_608, 8_388_608]);
+});

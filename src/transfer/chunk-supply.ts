@@ -55,6 +55,15 @@ interface CachedChunk extends LoadedChunk {
   served: number;
 }
 
+/** Loaded bytes of one lane that wait to be sent: enough to keep a disk and a fast path busy. */
+const READ_AHEAD_BYTES = 8 * 1024 * 1024;
+
+/**
+ * The same while what is read was in memory: enough for one turn of the loop. Less is better, as it is sealed
+ * while it is still in the processor's cache. docs/design/hot-path.md
+ */
+const MEMORY_AHEAD_BYTES = 2 * 1024 * 1024;
+
 /** Files one lane reads at once, at most: each holds a descriptor. */
 const SOURCES_AT_ONCE = 16;
 
@@ -124,6 +133,8 @@ export class ChunkSupply {
   private openCount = 0;
   /** Sources for which no descriptor was left. */
   private readonly toOpen: SourceFile[] = [];
+  /** What was read last was there at once. */
+  private wasInMemory = false;
   /** Bytes read from disks, second readings included. */
   readBytes = 0;
   /** Bytes that had to be read a second time. */
@@ -147,7 +158,9 @@ export class ChunkSupply {
 
   /** Bytes that one lane may read ahead of what it has sent. The rest of its share is for what was lost. */
   get readAheadBytes(): number {
-    return this.laneCount > 1 ? this.shareBytes / 2 : this.pool.budgetBytes / 4;
+    if (this.laneCount === 1 && this.wasInMemory)
+      return Math.min(MEMORY_AHEAD_BYTES, this.pool.budgetBytes / 4);
+    return Math.min(READ_AHEAD_BYTES, this.laneCount > 1 ? this.shareBytes / 2 : this.pool.budgetBytes / 4);
   }
 
   /** Sources that one lane may read at once: each holds a descriptor. */
@@ -483,6 +496,7 @@ export class ChunkSupply {
         target: at === 0 ? target : target.subarray(at),
       });
       if (!read.ok) return readFailure(source, read.errno);
+      this.wasInMemory = read.wasInMemory === true;
       // The end came before the size that was offered: truncated.
       if (read.lengthBytes === 0) return changed(source);
       at += read.lengthBytes;

@@ -15,9 +15,6 @@ import type { OutgoingFile, OutgoingFileOwner } from "./outgoing-file.ts";
 import type { OutgoingChunk, PieceOwner } from "./piece-queue.ts";
 import { PieceQueue } from "./piece-queue.ts";
 
-/** Loaded bytes that wait to be sent: enough to keep a disk and a fast path busy. */
-const READ_AHEAD_BYTES = 8 * 1024 * 1024;
-
 /** Loaded bytes that wait to be sent by a lane that deals: few, so that who is faster gets more chunks. */
 const DEALT_AHEAD_BYTES = 2 * CHUNK_BYTES;
 
@@ -207,7 +204,7 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
   }
 
   private get isReadAheadFull(): boolean {
-    const limit = Math.min(READ_AHEAD_BYTES, this.setup.supply.readAheadBytes);
+    const limit = this.setup.supply.readAheadBytes;
     const loaded = this.pieces.freshBytes + this.waitingBytes;
     const ahead = loaded + this.readsRunning * CHUNK_BYTES;
     return loaded >= limit || (this.readsRunning > 0 && ahead >= limit) || this.readsRunning >= READS_AT_ONCE;

@@ -15,11 +15,8 @@ import type { Publisher } from "./publisher.ts";
 /** Staging files open at once: each holds a descriptor. */
 const STAGING_OPEN = 16;
 
-/**
- * Writes running at once for one file: one at work and one ready. Systems write to a file one after the
- * other anyway, and more threads only spin for its lock. docs/design/hot-path.md
- */
-const WRITES_PER_FILE = 2;
+/** Chunks of one file that the disk has at once: neighbours among them are written together. */
+const WRITES_PER_FILE = 8;
 
 /** Written bytes of one file that a crash may cost: half of the 8 MiB that the contract allows. */
 const CHECKPOINT_BYTES = 4 * 1024 * 1024;

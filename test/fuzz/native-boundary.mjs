@@ -5,7 +5,10 @@
 //   npm run fuzz:native -- --seconds 20 --seed 1     by default 10 s and a seed that is printed
 //   npm run fuzz:native -- --asan          the same under AddressSanitizer (needs gcc and its libasan)
 //   npm run fuzz:native -- --addon FILE    another build of the addon
+import { existsSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { SeededRandom } from "../../dist/base/random.js";
 import { commandLine } from "../../scripts/command-line.mjs";
@@ -217,6 +220,26 @@ function keyArguments() {
   ];
 }
 
+// A file on a disk, where the machine has one, and a file in memory; beyond them numbers that are no file of ours.
+const files = [tmpdir(), "/dev/shm"].filter((path) => existsSync(path)).map(scratchFile);
+
+function scratchFile(directory) {
+  const name = join(mkdtempSync(join(directory, "godwit-fuzz-")), "file");
+  const file = openSync(name, "w+");
+  rmSync(dirname(name), { recursive: true });
+  return file;
+}
+
+function fileArguments() {
+  const bytes = new Uint8Array(random.pick([...LENGTHS, 1 << 20, (1 << 20) + 1]));
+  const offset = random.chance(0.9) ? random.integer(0, 100_000) : random.pick(NUMBERS);
+  // Not the numbers that Node uses itself: what would be written there is no argument that we could take back.
+  const file = random.chance(0.9)
+    ? random.pick(files)
+    : random.pick([-1, 0.5, NaN, 2 ** 31 - 1, 2 ** 31, 1e9]);
+  return [file, bytes, offset];
+}
+
 const makers = {
   createKey: () => [new Uint8Array(32), new Uint8Array(12)],
   seal: keyArguments,
@@ -246,9 +269,14 @@ const makers = {
   localAddress: () => [random.pick(sockets), new Int32Array(6)],
   pathMtu: () => [random.pick(sockets), loopback(9)],
   statistics: () => [random.pick(sockets), new Float64Array(11)],
+  readNow: () => fileArguments(),
+  writeNow: () => fileArguments(),
   send: () => sendArguments(),
   receive: () => receiveArguments(undefined, random.chance(0.5)),
 };
+
+/** Small numbers in place of a file would be Node's own. */
+const firstJunk = { readNow: 1, writeNow: 1 };
 
 const tally = new Map();
 function note(name, outcome) {
@@ -273,7 +301,7 @@ function call(name, list) {
 function fuzzOnce() {
   const name = random.pick(Object.keys(makers));
   const list = makers[name]();
-  if (random.chance(0.5)) list[random.integer(0, list.length - 1)] = junk();
+  if (random.chance(0.5)) list[random.integer(firstJunk[name] ?? 0, list.length - 1)] = junk();
   if (random.chance(0.03)) list.length = random.integer(0, list.length);
   if (random.chance(0.03)) detachOne(list);
   const result = call(name, list);

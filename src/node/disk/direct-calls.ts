@@ -30,9 +30,13 @@ import {
   type OpeningKind,
 } from "./answers.ts";
 import { CallPace } from "./call-pace.ts";
+import { MemoryCalls } from "./memory-calls.ts";
 import type { OpenHandles } from "./open-handles.ts";
 
-/** Data of at most so many bytes is read and written at once: copying it takes less time than waking a thread. */
+/**
+ * Data of at most so many bytes is read and written at once: copying it takes less time than waking a thread.
+ * More than that only if it is in memory: `memory-calls.ts`.
+ */
 const DIRECT_BYTES = 64 * 1024;
 
 /** Operations that the system mostly answers from memory. */
@@ -58,6 +62,7 @@ const EXACT_QUIET = { bigint: true, throwIfNoEntry: false } as const;
 /** Does short calls on the caller's thread. */
 export class DirectCalls {
   private readonly handles: OpenHandles;
+  private readonly memory = new MemoryCalls();
   private readonly paces = new Map<DiskOperationKind, CallPace>(
     DIRECT_KINDS.map((kind) => [kind, new CallPace()]),
   );
@@ -68,6 +73,15 @@ export class DirectCalls {
 
   /** Does an operation at once if such have been quick; `undefined` for one that may take its time. */
   attempt(operation: DiskOperation): DiskResult | undefined {
+    if (operation.kind === "close-file") this.memory.forget(operation.file);
+    if (operation.kind === "read" && operation.target.length > DIRECT_BYTES) {
+      const lengthBytes = this.memory.read(operation.file, operation.target, operation.offset);
+      return lengthBytes === undefined ? undefined : { ok: true, lengthBytes, wasInMemory: true };
+    }
+    if (operation.kind === "write" && operation.bytes.length > DIRECT_BYTES) {
+      const lengthBytes = this.memory.write(operation.file, operation.bytes, operation.offset);
+      return lengthBytes === undefined ? undefined : { ok: true, lengthBytes };
+    }
     const pace = this.paces.get(operation.kind);
     if (pace?.takeTurn() !== true) return undefined;
     const startedAt = performance.now();
@@ -89,12 +103,10 @@ export class DirectCalls {
         return this.openNow(operation);
       case "read": {
         const { file, target, offset } = operation;
-        if (target.length > DIRECT_BYTES) return undefined;
         return { ok: true, lengthBytes: readSync(file, target, 0, target.length, offset) };
       }
       case "write": {
         const { file, bytes, offset } = operation;
-        if (bytes.length > DIRECT_BYTES) return undefined;
         return { ok: true, lengthBytes: writeSync(file, bytes, 0, bytes.length, offset) };
       }
       case "stat-file":

@@ -20,14 +20,12 @@ import {
   mkdir,
   open,
   opendir,
-  read,
   readlink,
   rename,
   rmdir,
   statfs,
   symlink,
   unlink,
-  write,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type {
@@ -52,6 +50,7 @@ import {
   OPEN_FLAGS,
   type OpeningKind,
 } from "./answers.ts";
+import { ChunkRuns } from "./chunk-runs.ts";
 import { openRoot, type ConfinedPath } from "./confined-path.ts";
 import { DirectCalls } from "./direct-calls.ts";
 import { releaseLock, takeLock } from "./lock-file.ts";
@@ -67,6 +66,7 @@ export class NodeDisk {
   private readonly handle: DiskResultHandler;
   private readonly handles = new OpenHandles();
   private readonly direct = new DirectCalls(this.handles);
+  private readonly runs = new ChunkRuns();
   /** Results of what was done at once. */
   private ready: { readonly done: Done; readonly result: DiskResult }[] = [];
   private isTidyDue = false;
@@ -98,10 +98,11 @@ export class NodeDisk {
   }
 
   /**
-   * Reports the results of operations that were done at once. Happens by itself when the caller of `perform` has
-   * returned; who has more to do with them calls it earlier.
+   * Reports the results of operations that were done at once, and begins to move data. Happens by itself when the
+   * caller of `perform` has returned; who has more to do with them calls it earlier.
    */
   report(): void {
+    this.runs.start();
     while (this.ready.length > 0) {
       const { ready } = this;
       this.ready = [];
@@ -143,23 +144,8 @@ export class NodeDisk {
       case "create-staging":
         return this.openFile(operation, done);
       case "read":
-        return read(
-          operation.file,
-          operation.target,
-          0,
-          operation.target.length,
-          operation.offset,
-          (error, lengthBytes) => done(error === null ? { ok: true, lengthBytes } : failure(error)),
-        );
       case "write":
-        return write(
-          operation.file,
-          operation.bytes,
-          0,
-          operation.bytes.length,
-          operation.offset,
-          (error, lengthBytes) => done(error === null ? { ok: true, lengthBytes } : failure(error)),
-        );
+        return this.runs.add(operation, done);
       case "stat-file":
         return fstat(operation.file, { bigint: true }, (error, status) =>
           done(error === null ? { ok: true, facts: factsOf(status) } : failure(error)),

@@ -83,6 +83,16 @@ export interface NativeBinding {
     headerBytes: number,
     opened: Uint8Array,
   ): number;
+  /**
+   * Reads at `offset` what is in memory: the bytes read, at most 1 MiB, 0 at the end of the file, -1 when it would
+   * have to wait, or failed. An addon of an earlier build does not have it.
+   */
+  readonly readNow?: (file: number, target: Uint8Array, offset: number) => number;
+  /**
+   * Writes at `offset` in a file system that lives in memory: the bytes written, at most 1 MiB, -1 on any other,
+   * or when it failed. An addon of an earlier build does not have it.
+   */
+  readonly writeNow?: (file: number, bytes: Uint8Array, offset: number) => number;
 }
 
 /** INTERFACE_VERSION of native/src/addon.c: another one means a package of another godwit. */
