@@ -6,6 +6,9 @@
  *   npm run bench:whole -- --only "250 ms"       some of them
  *   npm run bench:whole -- --seeds 3 --trace     three seeds, and what the controller did
  *   npm run bench:whole -- --stall 900:40        each way stands still for 40 ms, every 900 ms on average
+ *   npm run bench:whole -- --grid --out paths-grid.json --table paths-grid.md --resume
+ *                                                round trip x loss x rate x queue: half an hour of a processor.
+ *                                                Kept after each row; --resume goes on with what there is of this commit
  *   npm run bench:whole -- --seconds 4           data of 4 s of the link instead of 30
  *   npm run bench:whole -- --controller cubic    another controller: newreno, cubic, polite
  *
@@ -24,7 +27,8 @@ import { DEFAULT_OPTIONS } from "../../dist/transfer/transfer-options.js";
 import { ServerSession } from "../../dist/transfer/server-session.js";
 import { SessionBinding } from "../../dist/transfer/session-binding.js";
 import { Endpoint } from "../../dist/transport/endpoint.js";
-import { FIGURES, queueBytes } from "../paths/scenarios.mjs";
+import { report as tables, Results } from "../paths/report.mjs";
+import { FIGURES, grid, queueBytes } from "../paths/scenarios.mjs";
 import { commandLine } from "../../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
@@ -34,6 +38,10 @@ const { values } = commandLine(import.meta.filename, {
   controller: { type: "string", default: "bbr" },
   trace: { type: "boolean", default: false },
   stall: { type: "string" },
+  grid: { type: "boolean", default: false },
+  out: { type: "string" },
+  table: { type: "string" },
+  resume: { type: "boolean", default: false },
 });
 const SECONDS = Number(values.seconds);
 const SEEDS = Number(values.seeds);
@@ -309,8 +317,29 @@ function capacity(path, seconds) {
   return full * path.rate * 125_000;
 }
 
-for (const path of ROWS) {
-  if (values.only !== undefined && !path.name.includes(values.only)) continue;
+/** The grid: one figure for each path. */
+function runGrid(paths) {
+  const results = new Results("grid", SECONDS, values, { isVirtual: true });
+  for (const path of paths) {
+    if (results.has(path.name)) continue;
+    const [{ fileBytes, seconds, outcome, statistics }] = transfer(path, 1);
+    const { name, ...scenario } = path;
+    const isDone = outcome !== undefined && outcome.code === undefined;
+    const share = Number((fileBytes / capacity(path, seconds)).toFixed(4));
+    const more = isDone ? { share } : { failed: outcome?.text ?? "not done after 300 s" };
+    const sentPerNeeded = Number((1 + statistics.retransmittedBytes / fileBytes).toFixed(3));
+    results.add({ path: name, scenario, seconds: Number(seconds.toFixed(2)), sentPerNeeded, ...more });
+    process.stderr.write(`${name}: ${isDone ? `${(100 * share).toFixed(1)} %` : more.failed}\n`);
+  }
+  console.log(tables(results.output));
+}
+
+const isWanted = ({ name }) => values.only === undefined || name.includes(values.only);
+if (values.grid) {
+  runGrid(grid().filter(isWanted));
+  process.exit(0);
+}
+for (const path of ROWS.filter(isWanted)) {
   for (let seed = 1; seed <= SEEDS; seed++) {
     const reports = transfer(path, seed);
     if (path.kind === "flows") {

@@ -1,14 +1,10 @@
 // What a run of the scoreboard keeps and shows: JSON after each row, and tables in Markdown made from it.
 //   node bench/paths/report.mjs RESULTS.json      prints the tables of a stored run
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus, release } from "node:os";
 import { dirname } from "node:path";
 import { commandLine } from "../../scripts/command-line.mjs";
-
-/** Writes a file, and its directory where there is none. */
-export function keep(file, text) {
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, text);
-}
 
 /** Time that the host took processors away from this machine, and all time, in ticks since it started. */
 function processorTicks() {
@@ -46,7 +42,8 @@ const table = (head, rows) =>
   [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 
 /** Conditions that all tables begin with. */
-function conditions({ when, machine, commit, secondsOfData, rows }) {
+function conditions({ when, machine, commit, secondsOfData, isVirtual, rows }) {
+  if (isVirtual === true) return `Virtual time, commit ${commit}, ${secondsOfData} s of data a row.`;
   const loads = rows.map(({ load }) => load ?? 0);
   const stolen = Math.max(0, ...rows.map(({ stolenShare }) => stolenShare ?? 0));
   return `${machine}, commit ${commit}, ${when.slice(0, 10)}, ${secondsOfData} s of data a row; load ${Math.min(...loads)} to ${Math.max(...loads)}, at most ${(100 * stolen).toFixed(1)} % of a row's time taken by the host.`;
@@ -131,6 +128,54 @@ export function report(output) {
   const kind = output.kind ?? "figures";
   const tables = { figures: figureTable, grid: gridTables, versus: versusTable };
   return `${conditions(output)}\n\n${tables[kind](output)}\n`;
+}
+
+function keep(file, text) {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, text);
+}
+
+/** The rows of one run: kept in `out` and as tables in `table` after each, where those are named. */
+export class Results {
+  /** What is kept: conditions and rows. */
+  output;
+
+  /**
+   * @param {"figures" | "grid" | "versus"} kind - Which table is made of it.
+   * @param files - `out`, `table`, and `resume`: go on with the rows of `out` if it is of the same run.
+   */
+  constructor(kind, secondsOfData, files, more = {}) {
+    this.files = files;
+    const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+    const machine = `${cpus().length} x ${cpus()[0].model.trim()}, Linux ${release()}, Node ${process.version}`;
+    this.output = { when: new Date().toISOString(), machine, commit, kind, secondsOfData, ...more, rows: [] };
+    if (files.resume === true && files.out !== undefined && existsSync(files.out)) this.goOn(files.out);
+  }
+
+  goOn(file) {
+    const { output } = this;
+    const before = JSON.parse(readFileSync(file, "utf8"));
+    const isSameRun = ["commit", "kind", "secondsOfData", "isVirtual"].every(
+      (field) => before[field] === output[field],
+    );
+    if (isSameRun) output.rows.push(...before.rows.filter(({ failed }) => failed === undefined));
+    process.stderr.write(
+      isSameRun ? `goes on after ${output.rows.length} rows\n` : `${file} is of another run: begins anew\n`,
+    );
+  }
+
+  /** Whether there is a row of this name. */
+  has(name) {
+    return this.output.rows.some(({ path }) => path === name);
+  }
+
+  /** Takes a row. */
+  add(row) {
+    this.output.rows.push(row);
+    const { out, table } = this.files;
+    if (out !== undefined) keep(out, `${JSON.stringify(this.output, null, 2)}\n`);
+    if (table !== undefined) keep(table, report(this.output));
+  }
 }
 
 if (process.argv[1] === import.meta.filename) {

@@ -14,14 +14,14 @@
 //
 // Each run moves one file of random bytes worth so many seconds of the link, verified by hash. What compares with
 // TCP always goes over the emulator.
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
-import { cpus, loadavg, release, tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { emulator, firstEvent, hasEmulator, MAIN, relay } from "./links.mjs";
 import { PEER_NAMES, peerTransfers } from "./peers.mjs";
-import { keep, report, shown, watchStolenTime } from "./report.mjs";
+import { report, Results, shown, watchStolenTime } from "./report.mjs";
 import { capacityBits, FIGURES, grid, VERSUS } from "./scenarios.mjs";
 import { commandLine } from "../../scripts/command-line.mjs";
 
@@ -337,28 +337,9 @@ const RUNS = { handshakes, flows: sharing, cubic: sharing, versus };
 const kind = values.grid ? "grid" : values.versus ? "versus" : "figures";
 const scenarios = { grid: grid(), versus: VERSUS, figures: FIGURES }[kind];
 const wanted = scenarios.filter(({ name }) => name.includes(values.only ?? ""));
-const output = {
-  when: new Date().toISOString(),
-  machine: `${cpus().length} x ${cpus()[0].model.trim()}, Linux ${release()}, Node ${process.version}`,
-  commit: execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim(),
-  kind,
-  secondsOfData: kind === "versus" ? Math.min(seconds, 10) : seconds,
-  /** @type {{ path: string, isReached: boolean | null, load: number | null, stolenShare: number, via?: string, [more: string]: unknown }[]} */
-  rows: [],
-};
-if (values.resume && values.out !== undefined && fs.existsSync(values.out)) {
-  const before = JSON.parse(fs.readFileSync(values.out, "utf8"));
-  const isSameRun = ["commit", "kind", "secondsOfData"].every((field) => before[field] === output[field]);
-  if (isSameRun) output.rows.push(...before.rows.filter(({ failed }) => failed === undefined));
-  process.stderr.write(
-    isSameRun
-      ? `goes on after ${output.rows.length} rows\n`
-      : `${values.out} is of another run: begins anew\n`,
-  );
-}
-const isDone = new Set(output.rows.map(({ path }) => path));
+const results = new Results(kind, kind === "versus" ? Math.min(seconds, 10) : seconds, values);
 try {
-  for (const path of wanted.filter(({ name }) => !isDone.has(name))) {
+  for (const path of wanted.filter(({ name }) => !results.has(name))) {
     const load = loadavg()[0];
     const stolenShare = watchStolenTime();
     let row;
@@ -369,7 +350,7 @@ try {
     }
     const isReached = verdict(path, row);
     const { name: _, ...scenario } = path;
-    output.rows.push({
+    results.add({
       path: path.name,
       ...(values.grid ? { scenario } : {}),
       isReached,
@@ -380,10 +361,8 @@ try {
     process.stderr.write(
       `${isReached === null ? " " : isReached ? "+" : "-"} ${path.name}: ${shown(row)} (load ${load.toFixed(1)})\n`,
     );
-    if (values.out !== undefined) keep(values.out, `${JSON.stringify(output, null, 2)}\n`);
-    if (values.table !== undefined) keep(values.table, report(output));
   }
-  console.log(`\n${report(output)}`);
+  console.log(`\n${report(results.output)}`);
 } finally {
   fs.rmSync(scene, { recursive: true, force: true });
 }
