@@ -57,6 +57,7 @@ export class Sender {
   private isStopped = false;
   /** Bytes that the receiver says it has verified. */
   verifiedBytes = 0;
+  private hasAnswer = false;
   private progressCount = 0;
   private unwrittenSum = 0;
   /** The receiver's last word. */
@@ -86,6 +87,11 @@ export class Sender {
   /** Bytes of the files offered so far; the whole when `isListComplete`. */
   get totalBytes(): number {
     return this.offeredBytes;
+  }
+
+  /** Bytes of the files offered while the receiver has not answered anything. */
+  get unansweredBytes(): number {
+    return this.hasAnswer ? 0 : this.offeredBytes;
   }
 
   /** Entries offered so far that are files. */
@@ -119,6 +125,7 @@ export class Sender {
 
   /** Takes a message of the receiver. @throws GodwitError PROTOCOL_VIOLATION */
   handleMessage(message: ControlMessage): void {
+    this.hasAnswer = true;
     switch (message.type) {
       case "accept":
         this.handleAccept(message.object, message.mode, message.have);

@@ -226,6 +226,11 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
     this.outgoing?.handlePieceLost(object, offset, lengthBytes);
   }
 
+  /** Bytes offered before the receiver answered; 0 for one of several, who share a way out. */
+  get offeredBytes(): number {
+    return this.host.shared === undefined ? (this.sender?.unansweredBytes ?? 0) : 0;
+  }
+
   get isWaitingForDisk(): boolean {
     return this.outgoing?.isWaitingForDisk ?? false;
   }

@@ -43,6 +43,11 @@ export interface ObjectSource {
   handlePieceLost(object: number, offset: number, lengthBytes: number): void;
   /** Whether data will come although none is ready: the disk, not the application, is the limit. */
   readonly isWaitingForDisk: boolean;
+  /**
+   * Bytes that the peer was told of and has not asked for yet, before any data: when they are many, the
+   * wait is used to ask the path how fast it is. Absent: never.
+   */
+  readonly offeredBytes?: number;
 }
 
 /** Where the transport puts file data that arrived. */

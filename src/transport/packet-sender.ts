@@ -8,6 +8,7 @@ import { closeBytes, FRAME, PATH_DATA_FRAME_BYTES, writeBare, writeClose } from 
 import { SHORT_HEADER_BYTES } from "../wire/header.ts";
 import { acksPerRound, ackThreshold } from "./ack-frequency.ts";
 import { ACK_EVERY_PACKETS } from "./ack-tracker.ts";
+import { TRAIN_DATAGRAMS } from "./congestion/packet-train.ts";
 import type { SendLimit } from "./limit-clock.ts";
 import { TAG_BYTES } from "./crypto.ts";
 import { PacketBuilder } from "./packet-builder.ts";
@@ -22,6 +23,12 @@ const SKIP_INTERVAL_PACKETS = 500;
 /** Bounds of the ACK delay the sender asks for, in microseconds: a timer's resolution; RFC 9000's default. */
 const ACK_DELAY_MIN_US = 1_000;
 const ACK_DELAY_MAX_US = 25_000;
+
+/** Data that has to be announced for the path to be asked while the peer thinks: a hundred times what that costs. */
+const RATE_PROBE_WORTH_BYTES = 1_048_576;
+
+/** Round trips after the offer: a peer that is busy with it would acknowledge the burst in one lump. */
+const RATE_PROBE_DELAY = 0.1;
 
 /** Bytes of a packet with one path frame. */
 const PATH_PACKET_BYTES = SHORT_HEADER_BYTES + PATH_DATA_FRAME_BYTES + TAG_BYTES;
@@ -38,6 +45,9 @@ export class PacketSender {
   private pacedUntilUs: number | undefined;
   private hasToWait = false;
   private readonly copies = new TailCopies();
+  /** Whether the path was asked for its rate: once in a connection. */
+  private hasProbedRate = false;
+  private probeRateAtUs = 0;
   private askedThreshold = ACK_EVERY_PACKETS;
   private askedAtUs = -Infinity;
 
@@ -106,6 +116,7 @@ export class PacketSender {
         }
       } else {
         if (this.reportBlocked() || this.sendCopy(batch, nowUs)) continue;
+        if (this.probeRate(batch, nowUs)) continue;
         isAppLimited = true;
         limit = this.idleLimit();
       }
@@ -170,6 +181,31 @@ export class PacketSender {
     this.sendPacket(batch, nowUs, this.datagramBytes, true);
     if (this.nextPacketNumber > copy) copies.handleCopied(number, this.nextPacketNumber - 1);
     else copies.handleSkipped(number);
+    return true;
+  }
+
+  /**
+   * Asks the path for its rate while the peer thinks about what it was offered: a burst of empty packets,
+   * whose acknowledgements the bottleneck spaces (packet-train.ts). Without it the first data would be the
+   * burst, and startup one round trip later. Returns whether something was sent.
+   */
+  private probeRate(batch: PacketBatch, nowUs: number): boolean {
+    const { source, recovery } = this.session;
+    if (this.hasProbedRate || (source?.offeredBytes ?? 0) < RATE_PROBE_WORTH_BYTES) return false;
+    if (this.probeRateAtUs === 0) this.probeRateAtUs = nowUs + RATE_PROBE_DELAY * recovery.smoothedRttUs;
+    if (nowUs < this.probeRateAtUs) {
+      this.pacedUntilUs ??= this.probeRateAtUs;
+      return false;
+    }
+    this.hasProbedRate = true;
+    for (let sent = 0; sent < TRAIN_DATAGRAMS; sent++) {
+      const isPossible = batch.hasRoom(this.datagramBytes) && this.sendingLimit(nowUs) === undefined;
+      if (!isPossible || !recovery.canSend(this.datagramBytes)) return sent > 0;
+      this.begin(batch, this.datagramBytes);
+      this.builder.at = writeBare(this.builder.bytes, this.builder.at, FRAME.ping);
+      this.builder.record(SENT.probe, 0, 0, 0);
+      this.finish(this.datagramBytes, this.session.paths.current, 0, nowUs, true);
+    }
     return true;
   }
 
@@ -278,7 +314,7 @@ export class PacketSender {
     if (size === undefined || !batch.hasRoom(size) || !recovery.canSend(size)) return false;
     this.begin(batch, size);
     builder.at = writeBare(builder.bytes, builder.at, FRAME.immediateAck);
-    builder.record(SENT.mtuProbe, 0, 0, 0);
+    builder.record(SENT.probe, 0, 0, 0);
     this.receiver.mtuProbeNumber = this.nextPacketNumber;
     mtu.handleProbeSent();
     this.finish(size, session.paths.current, 0, nowUs, true, true);

@@ -33,7 +33,8 @@ export const SENT = {
   stopSending: 14,
   /** time of sending in microseconds */
   ping: 15,
-  mtuProbe: 16,
+  /** of the path: nothing to send again */
+  probe: 16,
   /** object, offset, length: sent before */
   dataAgain: 17,
 } as const;

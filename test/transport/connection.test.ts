@@ -50,6 +50,38 @@ describe("a clean path", () => {
   });
 });
 
+describe("while the peer thinks about an offer", () => {
+  /** Packets that the peer got in 300 ms of a path of 100 ms and 10 Mbit/s, all waiting. */
+  function packetsAfterOffer(offeredBytes: number): number {
+    const pair = new Pair({ forward: { delayUs: 50_000, rateBytesPerSecond: 1_250_000 } });
+    const { connection, source } = pair.initiator;
+    pair.runUntil(() => false, 1_000);
+    const before = connection.statistics(pair.world.nowUs).packetsSent;
+    source.offeredBytes = offeredBytes;
+    connection.writeStream(connection.openStream(), patternBytes(2, 100), false);
+    pair.runUntil(() => false, 300);
+    return connection.statistics(pair.world.nowUs).packetsSent - before;
+  }
+
+  test("the path is asked for its rate with ten packets, once, if a MiB waits", () => {
+    const small = packetsAfterOffer(MEBIBYTE - 1);
+    expect(small).toBeLessThan(5);
+    expect(packetsAfterOffer(MEBIBYTE)).toBe(small + 10);
+  });
+
+  test("what it tells opens the window before the first byte of data", () => {
+    const pair = new Pair({ forward: { delayUs: 50_000, rateBytesPerSecond: 1_250_000 } });
+    const { connection, source } = pair.initiator;
+    source.offeredBytes = MEBIBYTE;
+    connection.writeStream(connection.openStream(), patternBytes(2, 100), false);
+    pair.runUntil(() => false, 300);
+    // 86 packets of 1 452 bytes fill the path; what the burst tells is believed to three quarters.
+    const { congestionWindowBytes } = connection.statistics(pair.world.nowUs);
+    expect(congestionWindowBytes).toBeGreaterThan(0.6 * 125_000);
+    expect(congestionWindowBytes).toBeLessThan(0.8 * 125_000);
+  });
+});
+
 describe("a bad path", () => {
   /** Moves `size` bytes and returns the virtual time in milliseconds; fails if they differ. */
   function transfer(pair: Pair, size: number, limitMs: number): number {

@@ -27,6 +27,8 @@ class SentObject {
 export class MemorySource implements ObjectSource {
   readonly objects = new Map<number, SentObject>();
   isWaitingForDisk = false;
+  /** What the peer was told of and has not asked for. */
+  offeredBytes = 0;
 
   add(object: number, bytes: Uint8Array): void {
     this.objects.set(object, new SentObject(bytes));

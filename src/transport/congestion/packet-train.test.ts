@@ -43,6 +43,15 @@ describe("packet train", () => {
     expect(train.isOpen).toBe(false);
   });
 
+  test("a first acknowledgement that leaves three packets or less tells nothing, and it is known at once", () => {
+    const train = new PacketTrain();
+    burst(train, 1_000);
+    expect(ack(train, 50_000, 6)).toBe(false);
+    expect(train.isOpen).toBe(false);
+    expect(ack(train, 51_000, 9)).toBe(false);
+    expect(train.rate).toBe(0);
+  });
+
   test("packets that were spread are no train, the burst after them is", () => {
     const train = new PacketTrain();
     for (let i = 0; i < 20; i++) train.handleSent(i * 100, i);

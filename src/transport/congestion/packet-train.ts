@@ -74,6 +74,11 @@ export class PacketTrain {
       return false;
     }
     if (this.deliveredAtFirst < 0) {
+      // Acknowledged in one lump: too few are left to tell anything.
+      if (last - sample.largestAcked < LEAST_DATAGRAMS) {
+        this.first = -1;
+        return false;
+      }
       this.deliveredAtFirst = sample.totalDeliveredBytes;
       this.firstAckAtUs = sample.nowUs;
       return false;

@@ -3,7 +3,7 @@
  * from there on. When the pipe is full: startup.ts. Pure. Source: draft-ietf-ccwg-bbr §5.3.1.
  */
 import type { AckSample } from "./controller.ts";
-import { PacketTrain } from "./packet-train.ts";
+import { PacketTrain, TRAIN_DATAGRAMS } from "./packet-train.ts";
 import type { PathMeter } from "./path-meter.ts";
 import type { SendingLimits } from "./sending-limits.ts";
 import type { Startup } from "./startup.ts";
@@ -17,7 +17,12 @@ const FIRST_FLIGHT_US = 10_000;
  * than so many first ones: a shaper lets a burst pass faster than what follows.
  */
 const JUMP_SHARE = 0.75;
-const JUMP_MAX = 16;
+const JUMP_MAX = 24;
+/**
+ * Bursts tried while one tells nothing: a receiver that is busy with what it was asked for acknowledges all of
+ * it in one lump, and that makes room for another burst at once.
+ */
+const BURSTS = 3;
 /** Growth from there on. */
 const GROWTH_AFTER_JUMP = 0.5;
 
@@ -39,6 +44,7 @@ export class StartupWindow {
   /** Window that the first burst suggested, and the first packet sent after. */
   private jumpBytes = 0;
   private jumpEnd = 0;
+  private bursts = 1;
   /** Round in which the window was full last. */
   private fullWindowRound = -2;
 
@@ -53,6 +59,7 @@ export class StartupWindow {
     this.train.reset();
     this.jumpBytes = 0;
     this.jumpEnd = 0;
+    this.bursts = 1;
     this.fullWindowRound = -2;
   }
 
@@ -79,7 +86,16 @@ export class StartupWindow {
   /** Takes an acknowledgement: jumps when the first burst has told how fast it was carried. */
   handleAck(sample: AckSample): void {
     const { limits, meter } = this;
-    if (!this.train.handleAck(sample, meter.datagramBytes)) return;
+    const wasOpen = this.train.isOpen;
+    if (!this.train.handleAck(sample, meter.datagramBytes)) {
+      const hasFailed = wasOpen && !this.train.isOpen;
+      const roomBytes = limits.windowBytes - sample.bytesInFlight;
+      if (hasFailed && this.bursts < BURSTS && roomBytes >= TRAIN_DATAGRAMS * meter.datagramBytes) {
+        this.bursts++;
+        this.train.reset();
+      }
+      return;
+    }
     const mostBytes = JUMP_MAX * INITIAL_WINDOW_DATAGRAMS * meter.datagramBytes;
     const bytes = Math.min(this.believedBytes(), mostBytes);
     if (bytes <= limits.windowBytes) return;
