@@ -156,15 +156,18 @@ describe("others", () => {
     expect(share(link, other, 0, 60)).toBeGreaterThanOrEqual(1 / 3);
   });
 
-  test("four of its kind: Jain index at least 0.95, the link full", () => {
+  // Who meets whom in the first seconds is chance: one run in eight is between 0.90 and 0.95.
+  test("four of its kind: Jain index at least 0.95 on average, the link full", () => {
     const link = path(20, 40, 1);
     const starts = [0, 1, 2, 3].map((index): LabFlow => ({ controller: bbr, startUs: index * 1e5 }));
-    const shares = runLab(link, starts, 60e6, 2).map((flow) => share(link, flow, 0, 60));
-    const sum = shares.reduce((total, each) => total + each, 0);
-    expect(sum).toBeGreaterThanOrEqual(0.93);
-    expect(sum ** 2 / (4 * shares.reduce((total, each) => total + each ** 2, 0))).toBeGreaterThanOrEqual(
-      0.95,
-    );
+    const fairness = [1, 2, 3, 4, 5, 6, 7, 8].map((seed) => {
+      const shares = runLab(link, starts, 60e6, seed).map((flow) => share(link, flow, 0, 60));
+      const sum = shares.reduce((total, each) => total + each, 0);
+      expect(sum).toBeGreaterThanOrEqual(0.93);
+      return sum ** 2 / (4 * shares.reduce((total, each) => total + each ** 2, 0));
+    });
+    expect(Math.min(...fairness)).toBeGreaterThanOrEqual(0.85);
+    expect(fairness.reduce((total, each) => total + each, 0) / 8).toBeGreaterThanOrEqual(0.95);
   });
 
   test("the link is full again when CUBIC has gone", () => {

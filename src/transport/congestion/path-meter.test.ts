@@ -59,3 +59,30 @@ test("luck is no longer than the jitter explains", () => {
   // Three times 1 ms, less 0.8 ms.
   expect(meter.luckUs).toBeCloseTo(2_200, -1);
 });
+
+test("a round in which most was lost, or data ran out, says nothing of how long packets are in flight", () => {
+  const meter = new PathMeter(1_000, 0);
+  const sample = emptyAckSample();
+  /** A round of 100 ms: so many bytes delivered and lost, 100 kB in flight. */
+  const round = (deliveredBytes: number, lostBytes: number, isAppLimited = false): void => {
+    sample.nowUs += 100_000;
+    sample.largestAcked += 10;
+    sample.nextPacketNumber = sample.largestAcked + 10;
+    sample.totalDeliveredBytes += deliveredBytes;
+    sample.totalLostBytes += lostBytes;
+    sample.priorBytesInFlight = 100_000;
+    sample.rateIsAppLimited = isAppLimited;
+    meter.handleAck(sample, 1e9);
+  };
+  // 100 kB in flight that leave at 1 MB/s are there for 100 ms; the average moves by a quarter.
+  round(100_000, 0);
+  round(100_000, 0);
+  expect(meter.dwellUs).toBe(43_750);
+  round(40_000, 60_000);
+  round(100_000, 0, true);
+  round(5_000, 0);
+  expect(meter.dwellUs).toBe(43_750);
+  round(50_000, 0);
+  // Twice as long: 200 ms.
+  expect(meter.dwellUs).toBe(43_750 + (200_000 - 43_750) / 4);
+});

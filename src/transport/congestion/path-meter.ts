@@ -27,6 +27,9 @@ const JITTER_DATAGRAMS = 8;
 /** Rounds that lumps of acknowledgements are remembered for. BBR §4.5.3 (BBRExtraAckedFilterLen). */
 const EXTRA_ACKED_ROUNDS = 10;
 
+/** Rounds that packets may stay in flight on average: more than that is a path that stood still. */
+const DWELL_ROUNDS_MAX = 8;
+
 /** The fading of the largest queue seen, per round: half of it is forgotten in 70 rounds. */
 const MAX_QUEUE_FADING = 0.99;
 
@@ -192,9 +195,11 @@ export class PathMeter {
       this.jitterUs = this.hasJitter ? this.jitterUs + (jitterUs - this.jitterUs) / 8 : jitterUs;
       this.hasJitter = true;
     }
-    if (delivered + lost > 0) {
+    const inFlight = this.inFlightSum / this.inFlightCount;
+    // Where data ran out, or most was lost, or hardly anything moved, the round's length says nothing of it.
+    if (!this.roundIsAppLimited && delivered > lost && DWELL_ROUNDS_MAX * (delivered + lost) > inFlight) {
       // Little's law: what is in flight on average, by the rate at which it leaves.
-      const dwellUs = ((this.inFlightSum / this.inFlightCount) * durationUs) / (delivered + lost);
+      const dwellUs = (inFlight * durationUs) / (delivered + lost);
       this.dwellUs += (dwellUs - this.dwellUs) / 4;
     }
     this.inFlightSum = 0;

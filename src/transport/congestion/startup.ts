@@ -205,6 +205,8 @@ export class Startup {
     let total = 0;
     for (let i = 0; i < this.rounds.length; i += 3) {
       if (this.rounds[i] > bandwidth * QUIET_SHARE) continue;
+      // An outage, or a path that swallows large packets: chance does not take most of a round.
+      if (this.rounds[i + 1] > LOSS_MAX * this.rounds[i + 2]) continue;
       lost += this.rounds[i + 1];
       total += this.rounds[i + 2];
     }
