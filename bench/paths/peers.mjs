@@ -1,7 +1,7 @@
 // What a user would pick instead, over the emulator between two namespaces: every one moves the same file, one
 // after the other.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { emulator } from "./links.mjs";
@@ -9,25 +9,34 @@ import { emulator } from "./links.mjs";
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const isInstalled = (command) => spawnSync("sh", ["-c", `command -v ${command}`]).status === 0;
 
+/** Bytes of `source` that are in their places in `bytes`: a file may have holes, and more of them than blocks of a disk. */
+function arrived(bytes, source) {
+  const original = readFileSync(source.path);
+  let sum = 0;
+  for (let at = 0; at < bytes.length; at += 100)
+    if (bytes.subarray(at, at + 100).equals(original.subarray(at, at + 100))) sum += 100;
+  return Math.min(sum, source.bytes);
+}
+
 /**
- * Runs a command in a namespace: its exit status and seconds. At the limit it is killed, and `arrivedBytes`
- * is what was in the target by then: not what a file with holes seems to have.
+ * Runs a command in a namespace: its exit status and seconds. At the limit it is killed; `atLimit` is what was in
+ * the target by then.
  */
 function timed(prefix, command, limitSeconds, target) {
   const child = spawn(prefix[0], [...prefix.slice(1), ...command], { stdio: ["ignore", "ignore", "pipe"] });
   let stderr = "";
-  let arrivedBytes;
+  let atLimit;
   child.stderr.on("data", (part) => (stderr += part));
   const startedAt = performance.now();
   const limit = setTimeout(() => {
-    arrivedBytes = existsSync(target) ? Math.min(statSync(target).blocks * 512, statSync(target).size) : 0;
+    atLimit = existsSync(target) ? readFileSync(target) : Buffer.alloc(0);
     child.kill("SIGKILL");
   }, limitSeconds * 1_000);
   return new Promise((done) =>
     child.on("close", (status) => {
       clearTimeout(limit);
       const seconds = (performance.now() - startedAt) / 1_000;
-      done({ status, seconds, arrivedBytes, stderr: stderr.trim().slice(-200) });
+      done({ status, seconds, atLimit, stderr: stderr.trim().slice(-200) });
     }),
   );
 }
@@ -206,8 +215,8 @@ export async function peerTransfers(path, source, { names, limit, inbox, scene, 
       }
       const target = join(inbox, `${name}.bin`);
       const run = await peer.run({ path, link, source, target, scene, limit });
-      if (run.arrivedBytes !== undefined)
-        found[name] = { mbit: mbit(run.arrivedBytes, run.seconds), cutOffAfter: limit };
+      if (run.atLimit !== undefined)
+        found[name] = { mbit: mbit(arrived(run.atLimit, source), limit), cutOffAfter: limit };
       else if (run.status !== 0) found[name] = { failed: run.stderr || String(run.status) };
       else if (run.movesNoFile !== true && !(await isSame(target, source)))
         found[name] = { failed: "file differs" };

@@ -106,7 +106,8 @@ function versusTable({ rows }) {
     if (peer === undefined) return "–";
     if (peer.mbit === undefined) return peer.absent ?? "failed";
     const mark = peer.cutOffAfter === undefined ? "" : "†";
-    return `${peer.mbit}${mark} (${(godwit / peer.mbit).toFixed(godwit / peer.mbit < 10 ? 2 : 0)} x)`;
+    const times = godwit / peer.mbit;
+    return times === Infinity ? `0${mark}` : `${peer.mbit}${mark} (${times.toFixed(times < 10 ? 2 : 0)} x)`;
   };
   const lines = rows
     .filter(({ peers }) => peers !== undefined)
