@@ -1,8 +1,9 @@
 // Many senders at once to one `serve`: does the sum hold, and does each get its share?
-//   node bench/scale/parallel.mjs [--mib 2000] [--counts 1,10,100] [--processes 2] [--stagger 0] [--dir /dev/shm]
+//   node bench/scale/parallel.mjs [--mib 4000] [--counts 1,10,100] [--processes 1] [--rounds 1] [--stagger 0] [--dir /dev/shm]
 // The same number of bytes in each row, divided among the senders, so that rows compare. The senders
-// live in a few processes, because a hundred Node processes would measure the start of Node. They begin
-// `stagger` milliseconds apart, all at once unless given.
+// live in one process, as the single one does, or in a few: each has to warm up, and a hundred Node
+// processes would measure the start of Node. They begin `stagger` milliseconds apart, all at once unless
+// given. With rounds, rows take turns, and medians are shown: the speed of a shared machine changes.
 import { fork, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
@@ -20,12 +21,13 @@ import {
 import { loadavg, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { commandLine } from "../../scripts/command-line.mjs";
-import { conditions } from "../table.mjs";
+import { conditions, median } from "../table.mjs";
 
 const { values } = commandLine(import.meta.filename, {
-  mib: { type: "string", default: "2000" },
+  mib: { type: "string", default: "4000" },
   counts: { type: "string", default: "1,10,100" },
-  processes: { type: "string", default: "2" },
+  processes: { type: "string", default: "1" },
+  rounds: { type: "string", default: "1" },
   stagger: { type: "string", default: "0" },
   dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
 });
@@ -61,7 +63,16 @@ function isSame(left, right) {
   }
 }
 
+/** Memory that a virtual machine touches for the first time costs its host's time, too: not in the first row only. */
+function touchMemory() {
+  const ballast = join(scene, "ballast.bin");
+  const block = Buffer.alloc(2 ** 24);
+  for (let left = total; left > 0; left -= block.length) appendFileSync(ballast, block);
+  rmSync(ballast);
+}
+
 async function measure(count) {
+  touchMemory();
   const each = Math.floor(total / count);
   const source = join(scene, "source.bin");
   writeFileSync(source, randomBytes(Math.min(each, 2 ** 26)));
@@ -131,7 +142,7 @@ async function measure(count) {
     busyMbit: (each * count * 8) / ((last - first) / 1000) / 1e6,
     slowest,
     fastest: Math.min(...durations),
-    median: durations.toSorted((a, b) => a - b)[Math.floor(count / 2)],
+    median: median(durations),
     serverCpu: (after.cpu - before.cpu) / ((each * count) / 2 ** 30),
     clientCpu:
       answers.reduce((sum, { cpu }) => sum + (cpu.user + cpu.system) / 1e6, 0) / ((each * count) / 2 ** 30),
@@ -140,23 +151,38 @@ async function measure(count) {
   };
 }
 
+/** The median of each figure of a row over all rounds. */
+function medians(rows) {
+  const figures = Object.keys(rows[0]).map((name) => [name, median(rows.map((row) => row[name]))]);
+  return Object.fromEntries(figures);
+}
+
 const load = loadavg()[0];
 try {
-  const rows = [];
-  for (const count of values.counts.split(",").map(Number)) rows.push(await measure(count));
+  const counts = values.counts.split(",").map(Number);
+  const rounds = counts.map(() => []);
+  for (let round = 0; round < Number(values.rounds); round++) {
+    const rows = [];
+    for (const count of counts) rows.push(await measure(count));
+    for (const [i, row] of rows.entries()) {
+      row.ofOne = row.busyMbit / rows[0].busyMbit;
+      row.ofFair = row.slowest / rows[0].wholeSeconds;
+      row.cpuOfOne = (row.serverCpu + row.clientCpu) / (rows[0].serverCpu + rows[0].clientCpu);
+      rounds[i].push(row);
+    }
+  }
   console.log(
-    `### Many senders at once\n\n${values.mib} MiB divided among the senders, one server on loopback, ${values.dir}; senders begin ${values.stagger} ms apart. ${conditions(load)} "of fair": the slowest sender's time, as a share of the time that the first row needs for all bytes.\n`,
+    `### Many senders at once\n\n${values.mib} MiB divided among the senders, in ${values.processes} processes at most; one server on loopback, ${values.dir}; senders begin ${values.stagger} ms apart; medians of ${values.rounds} rounds. ${conditions(load)} "Of one": as a share of the first row. "Of fair": the slowest sender's time, as a share of the time that the first row needs for all bytes.\n`,
   );
   console.log(
-    "| senders | sum Mbit/s, all in | from the first accepted file to the last receipt | of one sender | one file takes s: fastest / median / slowest | slowest, of fair | server CPU s per GiB | senders CPU s per GiB | packets, lost | kernel drops | peak memory MiB, server / a sender process |",
+    "| senders | sum Mbit/s, all in | from the first accepted file to the last receipt | of one | one file takes s: fastest / median / slowest | slowest, of fair | server CPU s per GiB | senders CPU s per GiB | CPU, of one | packets, lost | kernel drops | peak memory MiB, server / a sender process |",
   );
-  console.log("|---|---|---|---|---|---|---|---|---|---|---|");
-  for (const row of rows) {
+  console.log("|---|---|---|---|---|---|---|---|---|---|---|---|");
+  for (const row of rounds.map(medians)) {
     const times = `${row.fastest.toFixed(2)} / ${row.median.toFixed(2)} / ${row.slowest.toFixed(2)}`;
-    const ofFair = (row.slowest / rows[0].wholeSeconds).toFixed(2);
     const packets = `${row.packets}, ${(100 * row.lost).toFixed(1)} %`;
     console.log(
-      `| ${row.count} | ${row.mbit.toFixed(0)} | ${row.busyMbit.toFixed(0)} | ${(row.busyMbit / rows[0].busyMbit).toFixed(2)} | ${times} | ${ofFair} | ${row.serverCpu.toFixed(2)} | ${row.clientCpu.toFixed(2)} | ${packets} | ${row.drops} | ${row.serverRss.toFixed(0)} / ${row.clientRss.toFixed(0)} |`,
+      `| ${row.count} | ${row.mbit.toFixed(0)} | ${row.busyMbit.toFixed(0)} | ${row.ofOne.toFixed(2)} | ${times} | ${row.ofFair.toFixed(2)} | ${row.serverCpu.toFixed(2)} | ${row.clientCpu.toFixed(2)} | ${row.cpuOfOne.toFixed(2)} | ${packets} | ${row.drops} | ${row.serverRss.toFixed(0)} / ${row.clientRss.toFixed(0)} |`,
     );
   }
 } finally {

@@ -26,6 +26,9 @@
 /* Error messages read in one go: an ICMP flood costs turns of the loop, it does not stop it. */
 #define ERRORS_PER_TURN 64
 
+/* SEND_BUFFER_BYTES of src/node/sockets/socket-options.ts: what waits to be sent delays all that follows it. */
+#define SEND_BUFFER_MAX (4 * 1024 * 1024)
+
 const napi_type_tag UDP_TAG = {0x676f647769742075ULL, 0x64702d7631202020ULL};
 
 bool words_to_address(const udp_socket *socket, const int32_t *words, struct sockaddr_storage *out,
@@ -181,7 +184,7 @@ static void set_buffer(int fd, int forced, int plain, int bytes) {
 /* Everything but DF is a convenience: a kernel without it only makes us slower or less informed. */
 static unsigned configure(int fd, int family, int buffer_bytes, unsigned features) {
   set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, buffer_bytes);
-  set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, buffer_bytes);
+  set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, buffer_bytes < SEND_BUFFER_MAX ? buffer_bytes : SEND_BUFFER_MAX);
   /* PROBE sets DF and ignores what ICMP made the kernel believe: datagrams are never cut, and forged
      messages cannot shrink them. */
   set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);

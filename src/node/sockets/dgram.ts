@@ -13,7 +13,13 @@ import type { PacketBatch } from "../../wire/batch.ts";
 import { parseAddress } from "./address-text.ts";
 import { HostCache } from "./host-cache.ts";
 import { InterfaceMtu } from "./interface-mtu.ts";
-import { bindFailure, notAnAddress, SOCKET_BUFFER_BYTES, type SocketOptions } from "./socket-options.ts";
+import {
+  bindFailure,
+  notAnAddress,
+  RECEIVE_BUFFER_BYTES,
+  SEND_BUFFER_BYTES,
+  type SocketOptions,
+} from "./socket-options.ts";
 
 /** Bytes that may wait inside Node to leave: half of what the kernel is asked to buffer. */
 const SEND_QUEUE_BYTES = 2 * 1024 * 1024;
@@ -53,7 +59,7 @@ export async function openDgramSocket(options: SocketOptions = {}): Promise<Data
   const host = options.host ?? "::";
   const words = parseAddress(host, port);
   if (words === undefined) throw notAnAddress(host);
-  const bufferBytes = options.receiveBufferBytes ?? SOCKET_BUFFER_BYTES;
+  const bufferBytes = options.receiveBufferBytes ?? RECEIVE_BUFFER_BYTES;
   try {
     const ipv6 = host.includes(":");
     return new DgramSocket(await bind(ipv6, host, port), ipv6, bufferBytes);
@@ -146,7 +152,7 @@ class DgramSocket implements DatagramSocket {
     const local = socket.address();
     this.localAddress = parseAddress(local.address, local.port) ?? new Int32Array(ADDRESS_WORDS);
     growBuffer((bytes) => socket.setRecvBufferSize(bytes), bufferBytes);
-    growBuffer((bytes) => socket.setSendBufferSize(bytes), SOCKET_BUFFER_BYTES);
+    growBuffer((bytes) => socket.setSendBufferSize(bytes), SEND_BUFFER_BYTES);
     socket.on("message", (bytes, from) => this.enqueue(bytes, from));
     socket.on("error", (error) => this.fail(error));
   }

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { SeededRandom } from "../../base/random.ts";
 import { PacketBatch } from "../../wire/batch.ts";
@@ -170,6 +171,24 @@ if (binding !== undefined) {
       a.send(batch, 0, 1);
       await untilTrue(() => b.statistics.kernelDrops! > 0);
       expect(b.statistics.kernelDrops).toBeLessThan(2_000);
+      a.close();
+      b.close();
+    });
+
+    test("as much waits to be read as the system allows", async () => {
+      const a = openNativeSocket(binding, { host: "127.0.0.1" });
+      const b = openNativeSocket(binding, { host: "127.0.0.1" });
+      // socket(7): the kernel doubles what it is asked for. A datagram of 65 507 bytes counts for 66 600.
+      const allowed = Number(readFileSync("/proc/sys/net/core/rmem_max", "latin1"));
+      const holds = Math.min(400, Math.floor((2 * allowed) / 70_000));
+      const batch = new PacketBatch(1, 65_507);
+      batch.push(65_507, b.localAddress, 0);
+      for (let i = 0; i < holds; i++) a.send(batch, 0, 1);
+      const inbox = new PacketBatch(4_096, 512 * 65_536);
+      b.start(handlers(b, inbox));
+      await untilTrue(() => inbox.count > 0);
+      await settle();
+      expect(inbox.count).toBe(holds);
       a.close();
       b.close();
     });

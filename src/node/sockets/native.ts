@@ -6,7 +6,7 @@ import type { PacketBatch } from "../../wire/batch.ts";
 import { parseAddress } from "./address-text.ts";
 import { payloadBytes, UNKNOWN_PATH_DATAGRAM_BYTES } from "./interface-mtu.ts";
 import type { NativeBinding, NativeHandle } from "./native-loader.ts";
-import { bindFailure, notAnAddress, SOCKET_BUFFER_BYTES, type SocketOptions } from "./socket-options.ts";
+import { bindFailure, notAnAddress, RECEIVE_BUFFER_BYTES, type SocketOptions } from "./socket-options.ts";
 
 /** What a socket may use, as bits: FEATURE_* of native/src/udp.h. Tests switch some off. */
 export const NATIVE_FEATURES = { gso: 1, gro: 2, sendmmsg: 4, recvmmsg: 8, all: 15 } as const;
@@ -66,7 +66,7 @@ export function openNativeSocket(
   const host = options.host ?? "::";
   const words = parseAddress(host, port);
   if (words === undefined) throw notAnAddress(host);
-  const bufferBytes = options.receiveBufferBytes ?? SOCKET_BUFFER_BYTES;
+  const bufferBytes = options.receiveBufferBytes ?? RECEIVE_BUFFER_BYTES;
   const family = host.includes(":") ? 6 : 4;
   try {
     return new NativeSocket(binding, family, words, bufferBytes, features);

@@ -7,15 +7,19 @@ export interface SocketOptions {
   readonly host?: string;
   /** UDP port; 0, the default, takes a free one. */
   readonly port?: number;
-  /** Receive buffer to ask the kernel for; by default SOCKET_BUFFER_BYTES. */
+  /** Receive buffer to ask the kernel for; by default RECEIVE_BUFFER_BYTES. */
   readonly receiveBufferBytes?: number;
 }
 
 /**
- * Kernel buffer asked for in each direction. At 1 Gbit/s it holds 32 ms of datagrams, longer than a
- * pause for garbage collection or a slow disk call; the system's own limit (`net.core.rmem_max`) applies.
+ * Kernel buffer asked for to receive into: at 1 Gbit/s it holds 128 ms of datagrams, longer than a pause for
+ * garbage collection or a slow disk call, and two of the largest ones from each of a hundred senders. Without
+ * a privilege the system's own limit (`net.core.rmem_max`, 4 MiB or less) applies.
  */
-export const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+export const RECEIVE_BUFFER_BYTES = 16 * 1024 * 1024;
+
+/** Kernel buffer asked for to send from. What waits there delays all that is sent later: SEND_BUFFER_MAX of native/src/udp_open.c. */
+export const SEND_BUFFER_BYTES = 4 * 1024 * 1024;
 
 /** The failure to tell a user when a socket could not be bound. */
 export function bindFailure(cause: unknown, host: string, port: number): GodwitError {
