@@ -1,18 +1,21 @@
 // End to end on this machine: godwit, native and plain, against what a user would pick instead.
 //   npm run bench:loopback -- [--path loopback|veth] [--mib 1024] [--runs 3] [--dir /dev/shm]
-//                             [--peers scp,rsync,curl,iperf3] [--no-raw]
+//                             [--peers scp,rsync,curl,iperf3] [--no-raw] [--keep FILE]
 // Every run moves one file of random bytes between two processes, alternating the contestants; both
 // ends are timed (CPU seconds, peak memory). `--path veth` needs root. Peers that are not installed
-// are left out. Received files are compared by hash.
+// are left out. Received files are compared by hash. `--keep FILE` adds the runs to those that FILE has from
+// before and makes the table of all: so runs can be minutes apart.
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import {
+  appendFileSync,
   closeSync,
   createReadStream,
   existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   statSync,
   writeSync,
@@ -30,6 +33,7 @@ const { values } = commandLine(import.meta.filename, {
   dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
   peers: { type: "string", default: "scp,rsync,curl,iperf3" },
   "no-raw": { type: "boolean", default: false },
+  keep: { type: "string" },
 });
 const bytes = Number(values.mib) * 1024 * 1024;
 const runs = Number(values.runs);
@@ -75,15 +79,14 @@ const list = contestants(values.peers.split(","), values["no-raw"] ? [] : rawByt
 try {
   makeSource();
   const wanted = await digest(scene.source);
-  const results = list.map(() => []);
-  const disk = [];
-  const loads = [];
+  // One round is one run of each contestant, by name, beside what the disk did in the same minute.
+  const rounds = [];
   for (let run = 0; run < runs; run++) {
-    disk.push(diskMbit());
-    for (const [i, { name, run: contest }] of list.entries()) {
+    const round = { disk: diskMbit(), load: loadavg()[0], runs: {} };
+    rounds.push(round);
+    for (const { name, run: contest } of list) {
       rmSync(scene.inbox, { recursive: true, force: true });
       mkdirSync(scene.inbox);
-      loads.push(loadavg()[0]);
       let result;
       try {
         result = await contest(scene);
@@ -97,35 +100,49 @@ try {
         if (statSync(result.file).size !== bytes || (await digest(result.file)) !== wanted)
           throw new Error(`${name}: the file differs`);
       }
-      results[i].push(result);
+      round.runs[name] = result;
       process.stderr.write(`${name}: ${((bytes * 8) / result.seconds / 1e6).toFixed(0)} Mbit/s\n`);
     }
   }
+  if (values.keep !== undefined) {
+    appendFileSync(values.keep, rounds.map((round) => `${JSON.stringify(round)}\n`).join(""));
+    const kept = readFileSync(values.keep, "utf8").trim().split("\n");
+    rounds.splice(0, rounds.length, ...kept.map((line) => JSON.parse(line)));
+  }
   const gib = bytes / 2 ** 30;
-  const measured = list.map(({ name }, i) => ({ name, runs: results[i] }));
-  const rows = measured
-    .filter((one) => one.runs.length > 0)
-    .map(({ name, runs: list }) => ({
-      name,
-      mbit: (bytes * 8) / median(list.map(({ seconds }) => seconds)) / 1e6,
-      best: (bytes * 8) / Math.min(...list.map(({ seconds }) => seconds)) / 1e6,
-      cpu: [0, 1].map((end) => median(list.map(({ cpu }) => cpu[end])) / gib),
-      rss: [0, 1].map((end) => Math.max(...list.map(({ rss }) => rss[end]))),
-    }));
-  const [{ mbit: native, cpu: nativeCpu }] = rows;
+  const [{ name: native }] = list;
+  const total = ({ cpu }) => cpu[0] + cpu[1];
+  const rows = list
+    .map(({ name }) => ({ name, shared: rounds.filter(({ runs }) => name in runs && native in runs) }))
+    .filter(({ shared }) => shared.length > 0)
+    .map(({ name, shared }) => {
+      const runs = shared.map((round) => round.runs[name]);
+      return {
+        name,
+        mbit: (bytes * 8) / median(runs.map(({ seconds }) => seconds)) / 1e6,
+        best: (bytes * 8) / Math.min(...runs.map(({ seconds }) => seconds)) / 1e6,
+        cpu: [0, 1].map((end) => median(runs.map(({ cpu }) => cpu[end])) / gib),
+        rss: [0, 1].map((end) => Math.max(...runs.map(({ rss }) => rss[end] ?? NaN))),
+        // The machine changes its speed between rounds: each is compared with itself.
+        asFast: median(shared.map((round) => round.runs[name].seconds / round.runs[native].seconds)),
+        cpuRatio: median(shared.map((round) => total(round.runs[name]) / total(round.runs[native]))),
+      };
+    });
   const fileSystem = String(spawnSync("stat", ["-f", "-c", "%T", values.dir]).stdout).trim();
   console.log(`### One file of ${values.mib} MiB, ${path.name}, ${fileSystem}\n`);
   console.log(
-    `Median of ${runs} alternating runs, process start, hashing and syncing included. ${conditions(median(loads))}`,
+    `Median of ${rounds.length} alternating runs, process start, hashing and syncing included; ratios are the median of each round's own. ${conditions(median(rounds.map(({ load }) => load)))}`,
   );
-  console.log(`Copying the file there with \`dd conv=fsync\`: ${median(disk).toFixed(0)} Mbit/s.\n`);
+  console.log(
+    `Copying the file there with \`dd conv=fsync\`: ${median(rounds.map(({ disk }) => disk)).toFixed(0)} Mbit/s.\n`,
+  );
   console.log(
     "| | Mbit/s, median (best) | godwit native is so many times as fast | CPU s per GiB, sender + receiver | its CPU per byte to godwit native's | peak memory MiB, sender / receiver |",
   );
   console.log("|---|---|---|---|---|---|");
-  for (const { name, mbit, best, cpu, rss } of rows)
+  for (const { name, mbit, best, cpu, rss, asFast, cpuRatio } of rows)
     console.log(
-      `| ${name} | ${mbit.toFixed(0)} (${best.toFixed(0)}) | ${(native / mbit).toFixed(2)} | ${cpu[0].toFixed(2)} + ${cpu[1].toFixed(2)} | ${((cpu[0] + cpu[1]) / (nativeCpu[0] + nativeCpu[1])).toFixed(2)} | ${rss.map((mib) => (Number.isNaN(mib) ? "-" : mib.toFixed(0))).join(" / ")} |`,
+      `| ${name} | ${mbit.toFixed(0)} (${best.toFixed(0)}) | ${asFast.toFixed(2)} | ${cpu[0].toFixed(2)} + ${cpu[1].toFixed(2)} | ${cpuRatio.toFixed(2)} | ${rss.map((mib) => (Number.isNaN(mib) ? "-" : mib.toFixed(0))).join(" / ")} |`,
     );
   console.log("");
 } finally {
