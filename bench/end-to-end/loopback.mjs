@@ -128,7 +128,10 @@ try {
         cpuRatio: median(shared.map((round) => total(round.runs[name]) / total(round.runs[native]))),
       };
     });
-  const fileSystem = String(spawnSync("stat", ["-f", "-c", "%T", values.dir]).stdout).trim();
+  const fileSystem = String(spawnSync("df", ["--output=fstype", values.dir]).stdout)
+    .trim()
+    .split("\n")
+    .at(-1);
   console.log(`### One file of ${values.mib} MiB, ${path.name}, ${fileSystem}\n`);
   console.log(
     `Median of ${rounds.length} alternating runs, process start, hashing and syncing included; ratios are the median of each round's own. ${conditions(median(rounds.map(({ load }) => load)))}`,
