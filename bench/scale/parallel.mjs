@@ -63,7 +63,7 @@ function isSame(left, right) {
   }
 }
 
-/** Memory that a virtual machine touches for the first time costs its host's time, too: not in the first row only. */
+/** Memory that a virtual machine touches for the first time costs its host's time, too: not while a row is measured. */
 function touchMemory() {
   const ballast = join(scene, "ballast.bin");
   const block = Buffer.alloc(2 ** 24);
@@ -72,12 +72,12 @@ function touchMemory() {
 }
 
 async function measure(count) {
-  touchMemory();
   const each = Math.floor(total / count);
   const source = join(scene, "source.bin");
   writeFileSync(source, randomBytes(Math.min(each, 2 ** 26)));
   for (let left = each - 2 ** 26; left > 0; left -= 2 ** 26)
     appendFileSync(source, randomBytes(Math.min(left, 2 ** 26)));
+  touchMemory();
   const inbox = join(scene, "inbox");
   rmSync(inbox, { recursive: true, force: true });
   mkdirSync(inbox);
