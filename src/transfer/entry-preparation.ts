@@ -285,6 +285,7 @@ export class EntryPreparation {
     }
     file.directory = node;
     file.replaces = decision.replaces;
+    file.mayReplace = options.overwrite || options.update;
     file.isSparse = options.sparse && entry.sizeBytes !== undefined;
     const journaled = this.journal?.contents.files.get(toHex(key));
     if (

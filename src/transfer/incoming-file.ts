@@ -52,6 +52,8 @@ export class IncomingFile {
   isSparse = false;
   /** Replaces an existing file. */
   replaces = false;
+  /** May replace one: the options allow it, if one should appear meanwhile. */
+  mayReplace = false;
   /** Chunks that are verified and written. */
   readonly have = new RangeSet();
   /** Chunks that are verified: written or on their way to the disk. */

@@ -8,6 +8,7 @@ import type { DiskSequence, EntryFacts, FileHandle, RootHandle } from "../files/
 import { ask } from "../files/disk.ts";
 import type { DiskRunner } from "../files/disk-runner.ts";
 import { createStaging, removeStaging, sealStaging, syncAndClose, writeAll } from "../files/staging.ts";
+import type { DirectoryNode } from "./directory-tree.ts";
 import type { IncomingFile, VerifiedChunk } from "./incoming-file.ts";
 import type { JobJournal } from "./job-journal.ts";
 import type { Publisher } from "./publisher.ts";
@@ -291,12 +292,7 @@ export class StagingOutput implements FileOutput {
       else if (file.state === "closed") this.drop(file);
       else {
         file.state = "publishing";
-        const { staging, replaces } = file;
-        this.publisher.add(directory, { staging, final: file.path.components, replaces }, (errno) => {
-          if (errno !== undefined) this.owner.handleFileFailed(file, errno);
-          else this.owner.handlePublished(file, root);
-          this.owner.handleProgress();
-        });
+        this.publish(file, directory, root);
       }
       this.owner.handleProgress();
     };
@@ -312,6 +308,21 @@ export class StagingOutput implements FileOutput {
       file.isJournaled = true;
       journal.flush(() => onDone());
     }
+  }
+
+  private publish(file: IncomingFile, directory: DirectoryNode, root: Uint8Array): void {
+    const { staging, replaces } = file;
+    this.publisher.add(directory, { staging, final: file.path.components, replaces }, (errno) => {
+      if (errno === "EEXIST" && !replaces && file.mayReplace) {
+        // Another command gave a file this name meanwhile: allowed to be replaced like any other.
+        file.replaces = true;
+        this.publish(file, directory, root);
+        return;
+      }
+      if (errno !== undefined) this.owner.handleFileFailed(file, errno);
+      else this.owner.handlePublished(file, root);
+      this.owner.handleProgress();
+    });
   }
 }
 
