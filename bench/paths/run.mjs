@@ -115,7 +115,7 @@ function serve(prefix, host) {
   return firstEvent(server.child).then(({ port }) => ({ ...server, port }));
 }
 
-const sendArgs = (file, to, more = []) => [
+const sendArgs = (file, to) => [
   "send",
   file,
   "--to",
@@ -123,7 +123,7 @@ const sendArgs = (file, to, more = []) => [
   "--accept-new",
   "--patience",
   "90s",
-  ...more,
+  ...(values.qlog === undefined ? [] : ["--qlog", values.qlog]),
 ];
 
 /** The path with godwit's ends on it. */
@@ -168,8 +168,7 @@ async function oneFile(path) {
   const viaEmulator = values.emulator && !path.halved && !path.blackout && !path.jitter && !path.burst;
   const source = makeFile(Math.round((path.rate * 1e6 * seconds) / 8));
   return withPath(path, viaEmulator, async (to, link) => {
-    const more = values.qlog === undefined ? [] : ["--qlog", values.qlog];
-    const client = godwit(sendArgs(source.path, to, more), link.near);
+    const client = godwit(sendArgs(source.path, to), link.near);
     const limit = setTimeout(() => client.child.kill("SIGKILL"), (seconds * 8 + 60) * 1_000);
     const { status, stderr, events, wall } = await client.ended;
     clearTimeout(limit);
