@@ -199,8 +199,7 @@ export class PacketSender {
     }
     this.hasProbedRate = true;
     for (let sent = 0; sent < TRAIN_DATAGRAMS; sent++) {
-      const isPossible = batch.hasRoom(this.datagramBytes) && this.sendingLimit(nowUs) === undefined;
-      if (!isPossible || !recovery.canSend(this.datagramBytes)) return sent > 0;
+      if (!batch.hasRoom(this.datagramBytes) || this.sendingLimit(nowUs) !== undefined) return sent > 0;
       this.begin(batch, this.datagramBytes);
       this.builder.at = writeBare(this.builder.bytes, this.builder.at, FRAME.ping);
       this.builder.record(SENT.probe, 0, 0, 0);

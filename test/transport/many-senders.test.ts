@@ -53,8 +53,8 @@ test("all come in at once and fill the path as one does; nearly all end within t
   const totalBytes = 16_000_000;
   const [alone] = run(1, totalBytes);
   const doneAt = run(100, totalBytes);
-  // Ninety of them moved 90 % of it at three quarters of the rate of one, or faster.
-  expect(doneAt[89]).toBeLessThan((0.9 * alone) / 0.75);
+  // Ninety of them moved 90 % of it at 80 % of the rate of one, or faster.
+  expect(doneAt[89]).toBeLessThan((0.9 * alone) / 0.8);
   // Fair: all get the same share, and end together after the time that one needs for all of it.
   expect(doneAt[94]).toBeLessThan(2 * alone);
   // A few whose handshake met the first burst of all others come later, but they come.
