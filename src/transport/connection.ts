@@ -326,10 +326,10 @@ export class Connection {
 
   /**
    * Whether window or pacing, not the lack of data, ended the last `pollTransmit`: an acknowledgement or
-   * a timeout will bring the next turn.
+   * a timeout will bring the next turn. A connection that is closing waits for nothing.
    */
   get isHeld(): boolean {
-    return this.sender?.isHeld === true;
+    return this.closing.state === "open" && this.sender?.isHeld === true;
   }
 
   /** Appends sealed datagrams to send now. To be called until it appends none. */

@@ -50,6 +50,16 @@ describe("a clean path", () => {
   });
 });
 
+test("a connection held by its window is not once it closes: its owner still has files to close", () => {
+  const pair = new Pair({ forward: { delayUs: 50_000, rateBytesPerSecond: 1_250_000 } });
+  const { connection } = pair.initiator;
+  pair.send(1, patternBytes(1, 4 * MEBIBYTE));
+  pair.runUntil(() => false, 1_000);
+  expect(connection.isHeld).toBe(true);
+  connection.close("NO_PROGRESS", "gone", pair.world.nowUs);
+  expect(connection.isHeld).toBe(false);
+});
+
 describe("while the peer thinks about an offer", () => {
   /** Packets that the peer got in 300 ms of a path of 100 ms and 10 Mbit/s, all waiting. */
   function packetsAfterOffer(offeredBytes: number): number {
