@@ -53,10 +53,32 @@ function importPublicKey(curve: "X25519" | "Ed25519", publicKey: Uint8Array): Ke
   return createPublicKey({ key: { kty: "OKP", crv: curve, x }, format: "jwk" });
 }
 
-/** The public part is not used by OpenSSL's X25519, so none needs to be computed. */
-function importPrivateKey(privateKey: Uint8Array): KeyObject {
+/** PKCS #8 header (RFC 8410 §7) in front of a raw X25519 private key. */
+const PKCS8_X25519 = Buffer.from("302e020100300506032b656e04220420", "hex");
+
+/** X25519 uses no public part of its own key, so none is computed: the private part stands in its place. */
+function privateKeyFromJwk(privateKey: Uint8Array): KeyObject {
   const d = Buffer.from(privateKey).toString("base64url");
   return createPrivateKey({ key: { kty: "OKP", crv: "X25519", d, x: d }, format: "jwk" });
+}
+
+function privateKeyFromDer(privateKey: Uint8Array): KeyObject {
+  return createPrivateKey({ key: Buffer.concat([PKCS8_X25519, privateKey]), format: "der", type: "pkcs8" });
+}
+
+let importPrivateKeyOnce: ((privateKey: Uint8Array) => KeyObject) | undefined;
+
+/** Node 26 refuses a JSON Web Key whose parts do not belong together; there DER is fast. */
+function importPrivateKey(privateKey: Uint8Array): KeyObject {
+  if (importPrivateKeyOnce === undefined) {
+    try {
+      privateKeyFromJwk(new Uint8Array(KEY_BYTES).fill(1));
+      importPrivateKeyOnce = privateKeyFromJwk;
+    } catch {
+      importPrivateKeyOnce = privateKeyFromDer;
+    }
+  }
+  return importPrivateKeyOnce(privateKey);
 }
 
 /** The u-coordinate of X25519's base point. RFC 7748 §6.1. */
