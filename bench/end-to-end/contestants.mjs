@@ -23,6 +23,9 @@ const LONGEST_MS = 20 * 60_000;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const installed = (command) => spawnSync("sh", ["-c", `command -v ${command}`]).status === 0;
 
+/** What almost everybody has: the tables compare with it. */
+export const SCP = "scp, then sync";
+
 /** Loopback: both ends in this namespace. */
 export const LOOPBACK = { name: "loopback", address: "127.0.0.1", sender: [], receiver: [], stop() {} };
 
@@ -127,12 +130,12 @@ function outcome(sender, receiver, file) {
   };
 }
 
-/** godwit; `env` chooses the backend. */
-async function godwit(scene, env) {
+/** godwit; `env` chooses the backend, `node` the program that runs it. */
+async function godwit(scene, env, node = process.execPath) {
   const { path, inbox, source, directory } = scene;
   const home = mkdtempSync(join(directory, "home-"));
   const words = ["serve", inbox, "--listen", `${path.address}:0`, "--open", "--once", "--json"];
-  const server = timed(path.receiver, [process.execPath, main, ...words, "--home", join(home, "server")], {
+  const server = timed(path.receiver, [node, main, ...words, "--home", join(home, "server")], {
     out: "pipe",
     env,
   });
@@ -140,7 +143,7 @@ async function godwit(scene, env) {
   const client = await timed(
     path.sender,
     [
-      process.execPath,
+      node,
       main,
       "send",
       source,
@@ -265,14 +268,30 @@ async function rawLoop(scene, kind, datagramBytes) {
   return { seconds, cpu, rss: [NaN, NaN], file: undefined };
 }
 
-/** Those of `peers` that are installed, behind godwit's two backends; `raw` adds the loops without transport, hash and disk. */
-export function contestants(peers, raw = []) {
-  const list = [
-    { name: "godwit, native", run: (scene) => godwit(scene, { GODWIT_NATIVE: "1" }) },
-    { name: "godwit, plain Node", run: (scene) => godwit(scene, { GODWIT_NATIVE: "0" }) },
+/** godwit's two backends; on another Node than the running one they bear its version. */
+function backends(node) {
+  const version =
+    node === undefined ? "" : ` ${execFileSync(node, ["--version"], { encoding: "utf8" }).trim()}`;
+  return [
+    {
+      name: version === "" ? "godwit, native" : `godwit, native, Node${version}`,
+      run: (scene) => godwit(scene, { GODWIT_NATIVE: "1" }, node),
+    },
+    {
+      name: `godwit, plain Node${version}`,
+      run: (scene) => godwit(scene, { GODWIT_NATIVE: "0" }, node),
+    },
   ];
+}
+
+/**
+ * Those of `peers` that are installed, behind godwit's two backends on the running Node and on each of
+ * `nodes` (paths of other Node programs); `raw` adds the loops without transport, hash and disk.
+ */
+export function contestants(peers, { raw = [], nodes = [] } = {}) {
+  const list = [undefined, ...nodes].flatMap(backends);
   const hasServer = existsSync("/usr/sbin/sshd");
-  if (peers.includes("scp") && installed("scp") && hasServer) list.push({ name: "scp, then sync", run: scp });
+  if (peers.includes("scp") && installed("scp") && hasServer) list.push({ name: SCP, run: scp });
   if (peers.includes("rsync") && installed("rsync") && hasServer)
     list.push({ name: "rsync over ssh, then sync", run: rsync });
   if (peers.includes("curl") && installed("curl"))

@@ -1,10 +1,13 @@
 // End to end on this machine: godwit, native and plain, against what a user would pick instead.
 //   npm run bench:loopback -- [--path loopback|veth] [--mib 1024] [--runs 3] [--dir /dev/shm]
-//                             [--peers scp,rsync,curl,iperf3] [--no-raw] [--keep FILE]
+//                             [--peers scp,rsync,curl,iperf3] [--no-raw] [--nodes PATH,PATH]
+//                             [--reference] [--keep FILE]
 // Every run moves one file of random bytes between two processes, alternating the contestants; both
 // ends are timed (CPU seconds, peak memory). `--path veth` needs root. Peers that are not installed
-// are left out. Received files are compared by hash. `--keep FILE` adds the runs to those that FILE has from
-// before and makes the table of all: so runs can be minutes apart.
+// are left out. Received files are compared by hash. `--nodes` adds godwit run by other Node programs,
+// so that versions stand side by side in the same rounds. `--reference` is godwit native alone, on the
+// running Node and on those of `--nodes`: no plain Node, no peers, no raw loops. `--keep FILE` adds the
+// runs to those that FILE has from before and makes the table of all: so runs can be minutes apart.
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import {
@@ -23,7 +26,7 @@ import {
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { conditions, median } from "../table.mjs";
-import { contestants, LOOPBACK, vethPair } from "./contestants.mjs";
+import { contestants, LOOPBACK, SCP, vethPair } from "./contestants.mjs";
 import { commandLine } from "../../scripts/command-line.mjs";
 
 const { values } = commandLine(import.meta.filename, {
@@ -33,6 +36,8 @@ const { values } = commandLine(import.meta.filename, {
   dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
   peers: { type: "string", default: "scp,rsync,curl,iperf3" },
   "no-raw": { type: "boolean", default: false },
+  nodes: { type: "string", default: "" },
+  reference: { type: "boolean", default: false },
   keep: { type: "string" },
 });
 const bytes = Number(values.mib) * 1024 * 1024;
@@ -75,7 +80,10 @@ function diskMbit() {
 
 // Loopback carries the largest datagram of IPv4 whole; 1 400 bytes are what an Ethernet path leaves.
 const rawBytes = values.path === "veth" ? [1_400] : [65_507, 1_400];
-const list = contestants(values.peers.split(","), values["no-raw"] ? [] : rawBytes);
+const list = contestants(values.peers.split(","), {
+  raw: values["no-raw"] ? [] : rawBytes,
+  nodes: values.nodes.split(",").filter((node) => node !== ""),
+}).filter(({ name }) => !values.reference || name.startsWith("godwit, native"));
 try {
   makeSource();
   const wanted = await digest(scene.source);
@@ -112,6 +120,12 @@ try {
   const gib = bytes / 2 ** 30;
   const [{ name: native }] = list;
   const total = ({ cpu }) => cpu[0] + cpu[1];
+  /** How much faster than `other` this one was, in the rounds that have both; undefined when none has. */
+  const timesFaster = (name, other) => {
+    const shared = rounds.filter(({ runs }) => name in runs && other in runs);
+    if (shared.length === 0) return undefined;
+    return median(shared.map(({ runs }) => runs[other].seconds / runs[name].seconds));
+  };
   const rows = list
     .map(({ name }) => ({ name, shared: rounds.filter(({ runs }) => name in runs && native in runs) }))
     .filter(({ shared }) => shared.length > 0)
@@ -125,6 +139,7 @@ try {
         rss: [0, 1].map((end) => Math.max(...runs.map(({ rss }) => rss[end] ?? NaN))),
         // The machine changes its speed between rounds: each is compared with itself.
         asFast: median(shared.map((round) => round.runs[name].seconds / round.runs[native].seconds)),
+        timesScp: timesFaster(name, SCP),
         cpuRatio: median(shared.map((round) => total(round.runs[name]) / total(round.runs[native]))),
       };
     });
@@ -139,13 +154,14 @@ try {
   console.log(
     `Copying the file there with \`dd conv=fsync\`: ${median(rounds.map(({ disk }) => disk)).toFixed(0)} Mbit/s.\n`,
   );
+  const withScp = rows.some(({ timesScp }) => timesScp !== undefined);
   console.log(
-    "| | Mbit/s, median (best) | godwit native is so many times as fast | CPU s per GiB, sender + receiver | its CPU per byte to godwit native's | peak memory MiB, sender / receiver |",
+    `| | Mbit/s, median (best) | godwit native is so many times as fast |${withScp ? " times scp's rate |" : ""} CPU s per GiB, sender + receiver | its CPU per byte to godwit native's | peak memory MiB, sender / receiver |`,
   );
-  console.log("|---|---|---|---|---|---|");
-  for (const { name, mbit, best, cpu, rss, asFast, cpuRatio } of rows)
+  console.log(`|---|---|---|---|---|---|${withScp ? "---|" : ""}`);
+  for (const { name, mbit, best, cpu, rss, asFast, timesScp, cpuRatio } of rows)
     console.log(
-      `| ${name} | ${mbit.toFixed(0)} (${best.toFixed(0)}) | ${asFast.toFixed(2)} | ${cpu[0].toFixed(2)} + ${cpu[1].toFixed(2)} | ${cpuRatio.toFixed(2)} | ${rss.map((mib) => (Number.isNaN(mib) ? "-" : mib.toFixed(0))).join(" / ")} |`,
+      `| ${name} | ${mbit.toFixed(0)} (${best.toFixed(0)}) | ${asFast.toFixed(2)} |${withScp ? ` ${timesScp?.toFixed(2) ?? "-"} |` : ""} ${cpu[0].toFixed(2)} + ${cpu[1].toFixed(2)} | ${cpuRatio.toFixed(2)} | ${rss.map((mib) => (Number.isNaN(mib) ? "-" : mib.toFixed(0))).join(" / ")} |`,
     );
   console.log("");
 } finally {
