@@ -163,7 +163,7 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
   protected stallText(seconds: number): string {
     return this.isBusy
       ? "this side was busy for 12 hours without any progress; look at its disk or pipe, then run the same command to resume"
-      : `no progress for ${seconds} s, although both sides are there; run the same command to resume`;
+      : `no progress for ${seconds} s on an open connection; run the same command to resume`;
   }
 
   // The control stream

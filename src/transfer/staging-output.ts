@@ -17,7 +17,7 @@ import type { Publisher } from "./publisher.ts";
 const STAGING_OPEN = 16;
 
 /** Chunks of one file that the disk has at once: neighbours among them are written together. */
-const WRITES_PER_FILE = 8;
+const WRITES_GIVEN_PER_FILE = 8;
 
 /** Written bytes of one file that a crash may cost: half of the 8 MiB that the contract allows. */
 const CHECKPOINT_BYTES = 4 * 1024 * 1024;
@@ -223,7 +223,7 @@ export class StagingOutput implements FileOutput {
   private writeWaiting(file: IncomingFile): void {
     const { handle } = file;
     if (handle === undefined) return;
-    while (file.waitingWrites.length > 0 && file.writesRunning < WRITES_PER_FILE) {
+    while (file.waitingWrites.length > 0 && file.writesRunning < WRITES_GIVEN_PER_FILE) {
       const chunk = file.waitingWrites.shift();
       if (chunk !== undefined) this.write(file, handle, chunk);
     }

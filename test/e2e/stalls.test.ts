@@ -1,4 +1,4 @@
-/** Peers that answer every packet and do nothing: each side gives up after its patience, with status 6. */
+/** Peers that do nothing, answering every packet or none: each side gives up after its patience, with status 6. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { dialHostile, ENTRY, REQUEST, serveHostile } from "../support/hostile-peer.ts";
@@ -55,4 +55,20 @@ test("serve lets go of a mute sender and of a mute getter", async () => {
   getter.session.say({ ...REQUEST, mode: "pull", paths: ["b"] });
   for (const peer of [sender, getter]) peer.host.wake();
   expect([await sender.session.gone(), await getter.session.gone()]).toEqual(["NO_PROGRESS", "NO_PROGRESS"]);
+});
+
+test("send to a server that stops answering while the window is full", async () => {
+  mkdirSync(scene.path("inbox"));
+  writeFileSync(scene.path("big"), new Uint8Array(300_000_000));
+  const server = await scene.serve("server", "inbox", ["--open"]);
+  const sender = scene.start(
+    "client",
+    ["send", "big", "--to", server.at, "--accept-new", "--rate", "400mbit", "--patience", "5s", "--json"],
+    { limitMs: 60_000 },
+  );
+  await sender.event("progress", ({ verifiedBytes }) => Number(verifiedBytes) > 20_000_000);
+  server.child.kill("SIGSTOP");
+  const { status, events } = await sender.ended;
+  server.child.kill("SIGCONT");
+  expect([status, events.at(-1)]).toMatchObject([6, { exit: 6 }]);
 });

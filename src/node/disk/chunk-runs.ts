@@ -13,7 +13,7 @@ const RUN_BYTES = 1024 * 1024;
  * Writes under way for one file: one at work and one ready. Systems write to a file one after the other
  * anyway, and more threads only spin for its lock. docs/design/hot-path.md
  */
-const WRITES_PER_FILE = 2;
+const WRITE_CALLS_PER_FILE = 2;
 
 type DataOperation = OperationOf<"read" | "write">;
 
@@ -42,7 +42,7 @@ export class ChunkRuns {
   start(): void {
     for (let i = 0; i < this.waiting.length;) {
       const first = this.waiting[i];
-      if (first.kind === "write" && (this.writing.get(first.file) ?? 0) >= WRITES_PER_FILE) i++;
+      if (first.kind === "write" && (this.writing.get(first.file) ?? 0) >= WRITE_CALLS_PER_FILE) i++;
       else this.begin(this.takeRun(i));
     }
   }
