@@ -184,18 +184,22 @@ export class PieceQueue implements ObjectSource {
     this.owner.handleChunkSent();
   }
 
-  // A packet's neighbouring pieces are told as one range, which may reach into the next chunk.
+  // Neighbouring pieces are told as one range, which may reach over many chunks.
 
   handlePieceAcked(object: number, offset: number, lengthBytes: number): void {
-    const roomBytes = CHUNK_BYTES - (offset % CHUNK_BYTES);
-    if (lengthBytes > roomBytes) this.handlePieceAcked(object, offset + roomBytes, lengthBytes - roomBytes);
-    this.handleAcked(object, offset, Math.min(lengthBytes, roomBytes));
+    for (let at = offset, end = offset + lengthBytes; at < end;) {
+      const next = Math.min(end, at + CHUNK_BYTES - (at % CHUNK_BYTES));
+      this.handleAcked(object, at, next - at);
+      at = next;
+    }
   }
 
   handlePieceLost(object: number, offset: number, lengthBytes: number): void {
-    const roomBytes = CHUNK_BYTES - (offset % CHUNK_BYTES);
-    this.handleLost(object, offset, Math.min(lengthBytes, roomBytes));
-    if (lengthBytes > roomBytes) this.handlePieceLost(object, offset + roomBytes, lengthBytes - roomBytes);
+    for (let at = offset, end = offset + lengthBytes; at < end;) {
+      const next = Math.min(end, at + CHUNK_BYTES - (at % CHUNK_BYTES));
+      this.handleLost(object, at, next - at);
+      at = next;
+    }
   }
 
   private handleAcked(object: number, offset: number, lengthBytes: number): void {

@@ -96,6 +96,11 @@ export class MtuDiscovery {
     return this.failing - this.current <= GRANULARITY_BYTES || this.current >= this.limit;
   }
 
+  /** Whether no probe will be wanted at this time, however the window grows. */
+  isResting(nowUs: number): boolean {
+    return this.isProbeOut || nowUs < this.nextSearchUs;
+  }
+
   /**
    * Size of the probe to send now, or `undefined` when none is wanted.
    *

@@ -34,7 +34,7 @@ export interface ObjectSource {
    * `lengthBytes` is at most `availableBytes`.
    *
    * Without a `target` they are borrowed from the piece's `lender` instead, and must have been read before
-   * the source is called for the end of a piece that it described, or because of anything that arrived.
+   * the turn ends: nobody writes into that memory but a disk that was asked since, or something that arrived.
    */
   takePiece(piece: ObjectPiece, lengthBytes: number, target: Uint8Array | undefined, at: number): void;
   /** The peer acknowledged bytes that were sent. May be told twice for the same bytes. */

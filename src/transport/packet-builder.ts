@@ -185,16 +185,12 @@ export class PacketBuilder {
     const piece = this.objectPiece;
     // What was described is noted first: the source may change the description when it hands it out.
     const { object, offset, isRetransmission, lender } = piece;
-    if (isLastFrame && lender !== undefined && length < piece.availableBytes) {
+    if (isLastFrame && lender !== undefined) {
       this.lender = lender;
       this.lentFrom = piece.lentFrom ?? 0;
       this.borrowedAt = at;
       source.takePiece(piece, length, undefined, at);
-    } else {
-      // With the end of a piece the source may let others have the memory it lent.
-      this.batch?.settle();
-      source.takePiece(piece, length, this.bytes, at);
-    }
+    } else source.takePiece(piece, length, this.bytes, at);
     this.at = at + length;
     if (isRetransmission) this.retransmittedBytes += length;
     else credit.use(length);

@@ -30,7 +30,7 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
   private readonly session: Session;
   private readonly reader = new FrameReader();
   private readonly ranges = new Float64Array(2 * ACK_RANGES_PER_FRAME);
-  /** Acknowledged piece that the next one may continue: neighbours are reported together. */
+  /** Acknowledged piece that the next one may continue at either end: neighbours are reported together. */
   private readonly acked: ObjectPiece = { object: 0, offset: 0, availableBytes: 0, isRetransmission: false };
   /** When the ACK being handled arrived. */
   private ackNowUs = 0;
@@ -319,9 +319,14 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
     const { session } = this;
     if (kind === SENT.data || kind === SENT.dataAgain) {
       const { acked } = this;
-      if (acked.availableBytes > 0 && acked.object === a && acked.offset + acked.availableBytes === b) {
-        acked.availableBytes += c;
-        return;
+      if (acked.availableBytes > 0 && acked.object === a) {
+        // Packets are told newest first, the frames of one packet in their order.
+        const isBefore = b + c === acked.offset;
+        if (isBefore || acked.offset + acked.availableBytes === b) {
+          if (isBefore) acked.offset = b;
+          acked.availableBytes += c;
+          return;
+        }
       }
       this.flushAcked();
       acked.object = a;

@@ -8,6 +8,7 @@ import { closeBytes, FRAME, PATH_DATA_FRAME_BYTES, writeBare, writeClose } from 
 import { SHORT_HEADER_BYTES } from "../wire/header.ts";
 import { acksPerRound, ackThreshold } from "./ack-frequency.ts";
 import { ACK_EVERY_PACKETS } from "./ack-tracker.ts";
+import { BulkSender } from "./bulk-sender.ts";
 import { TRAIN_DATAGRAMS } from "./congestion/packet-train.ts";
 import type { SendLimit } from "./limit-clock.ts";
 import { TAG_BYTES } from "./crypto.ts";
@@ -38,6 +39,7 @@ export class PacketSender {
   private readonly session: Session;
   private readonly receiver: PacketReceiver;
   private readonly builder: PacketBuilder;
+  private readonly bulk: BulkSender;
   private nextPacketNumber = 0;
   private skipAt: number;
   private probes = 0;
@@ -56,6 +58,7 @@ export class PacketSender {
     this.session = session;
     this.receiver = receiver;
     this.builder = new PacketBuilder(session.sentFrames);
+    this.bulk = new BulkSender(session);
     this.skipAt = this.nextSkip();
   }
 
@@ -111,7 +114,8 @@ export class PacketSender {
       if (hasWork) {
         limit = this.sendingLimit(nowUs);
         if (limit === undefined) {
-          if (!this.sendMtuProbe(batch, nowUs)) this.sendPacket(batch, nowUs, this.datagramBytes, true);
+          if (!this.sendMtuProbe(batch, nowUs) && !this.sendBulk(batch, nowUs))
+            this.sendPacket(batch, nowUs, this.datagramBytes, true);
           continue;
         }
       } else {
@@ -267,6 +271,15 @@ export class PacketSender {
         isAckEliciting,
         isProbe: isMtuProbe,
       });
+  }
+
+  /** Sends packets with nothing but new file data, if that is all there is to send; returns whether it did. */
+  private sendBulk(batch: PacketBatch, nowUs: number): boolean {
+    const first = this.nextPacketNumber;
+    // A larger window may make a probe of the path's MTU possible.
+    if (!this.session.mtu.isResting(nowUs)) return false;
+    this.nextPacketNumber = this.bulk.send(batch, first, this.skipAt, nowUs);
+    return this.nextPacketNumber > first;
   }
 
   /** Sends one packet: the ACK if there is one, and, if `withWork`, all else that fits. */

@@ -73,13 +73,13 @@ export class MemorySource implements ObjectSource {
     target?.set(sent.bytes.subarray(piece.offset, piece.offset + lengthBytes), at);
     if (piece.isRetransmission) sent.lost.remove(piece.offset, piece.offset + lengthBytes);
     else sent.next = piece.offset + lengthBytes;
-    // The end of what was lent: somebody else writes to that memory.
-    if (sent.next === sent.bytes.length) sent.lent.fill(0xee);
   }
 
   handlePieceAcked(object: number, offset: number, lengthBytes: number): void {
     const sent = this.objects.get(object);
     if (sent === undefined) return;
+    // Something arrived after the end of what was lent: somebody else may write to that memory.
+    if (sent.next === sent.bytes.length) sent.lent.fill(0xee);
     sent.acked.add(offset, offset + lengthBytes);
     sent.lost.remove(offset, offset + lengthBytes);
   }
