@@ -170,6 +170,8 @@ export class Fleet {
         },
         handleDiskResult: (id, result) => source.handleDiskResult(id, result),
         nextTimeoutUs: () => group.nextTimeoutUs(),
+        // They send what it reads.
+        concernsSessions: true,
         handleTurn: (nowUs) => {
           const { failure } = source;
           if (failure !== undefined) group.cancel(failure.code, failure.text, nowUs, failure.peerText);

@@ -35,6 +35,9 @@ export function carryRelays(setup: RelayHostSetup): () => Promise<void> {
     },
     handleDiskResult: (id, result) => registry.handleDiskResult(id, result),
     nextTimeoutUs: () => registry.nextTimeoutUs(),
+    get concernsSessions() {
+      return !registry.isIdle;
+    },
     handleTurn: (nowUs) => {
       registry.handleTurn(nowUs);
       for (const dial of registry.takeDials()) dialOther(setup, dial, nowUs);

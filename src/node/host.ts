@@ -27,6 +27,8 @@ export interface HostedWork {
   handleTurn(nowUs: number): void;
   /** When a turn is wanted although nothing arrived. */
   nextTimeoutUs(): number | undefined;
+  /** Whether it and the sessions may change each other now: then all of them are looked at in each turn. */
+  readonly concernsSessions: boolean;
 }
 
 /** Times in one turn that a session goes on with what the disk did at once. */
@@ -42,13 +44,20 @@ interface Watched {
   onOutcome: ((outcome: TransferOutcome) => void) | undefined;
   onClosing: (() => void) | undefined;
   onTurn: ((nowUs: number) => void) | undefined;
+  /** Whether it has to be looked at in the next turn, whatever its connection says. */
+  isPending: boolean;
+  /** When its session wants to be looked at; `Infinity` for never. True while it is not pending and has no news. */
+  dueUs: number;
 }
 
 /** Carries connections and sessions of one socket. */
 export class Host {
   private readonly endpoint: Endpoint;
   private readonly driver: Driver;
-  private readonly watched = new Set<Watched>();
+  /** An array: with a hundred connections it is gone through several times in each turn. */
+  private watched: Watched[] = [];
+  /** Whether somebody outside changed something: all are looked at in the next turn. */
+  private isWoken = true;
   private work: { readonly hosted: HostedWork; readonly disk: NodeDisk } | undefined;
   private readonly onAccepted: ((connection: Connection) => void) | undefined;
   private readonly onFailed: (error: Error) => void;
@@ -83,9 +92,10 @@ export class Host {
         handleSent: () => {
           // In the turn that sent, so that who writes them down knows when: the next turn may be a round trip away.
           for (const { connection, binding, onEvent } of this.watched) {
+            if (!connection.hasNews) continue;
             for (const event of connection.takeEvents()) onEvent(event);
             // What was sent made room for reading on.
-            if (binding?.session.hasDiskRequests === true) this.wake();
+            if (binding?.session.hasDiskRequests === true) this.driver.wake();
           }
         },
         handleFailure: (error) => this.fail(error),
@@ -97,14 +107,15 @@ export class Host {
     this.driver.start();
   }
 
-  /** Asks for a turn: something was changed from outside. */
+  /** Asks for a turn in which all is looked at: something was changed from outside. */
   wake(): void {
+    this.isWoken = true;
     this.driver.wake();
   }
 
   /** Follows a connection: its events, and its becoming established. */
   watch(connection: Connection, onEvent: EventHandler): void {
-    this.watched.add({
+    this.watched.push({
       connection,
       onEvent,
       binding: undefined,
@@ -113,6 +124,8 @@ export class Host {
       onOutcome: undefined,
       onClosing: undefined,
       onTurn: undefined,
+      isPending: true,
+      dueUs: Number.POSITIVE_INFINITY,
     });
     this.wake();
   }
@@ -156,8 +169,9 @@ export class Host {
     watched.binding = new SessionBinding(connection, session, opensStream);
     watched.disk = new NodeDisk((id, result) => {
       session.handleDiskResult(id, result, monotonicNowUs());
+      watched.isPending = true;
       // A chunk read ahead of what window and pacing let go is looked at when they let something go.
-      if (!connection.isHeld) this.wake();
+      if (!connection.isHeld) this.driver.wake();
     });
     return new Promise((resolve) => {
       watched.onOutcome = resolve;
@@ -180,12 +194,11 @@ export class Host {
     this.driver.close();
     for (const { disk } of this.watched) disk?.close();
     this.work?.disk.close();
-    this.watched.clear();
+    this.watched = [];
   }
 
   private look(connection: Connection): Watched | undefined {
-    for (const watched of this.watched) if (watched.connection === connection) return watched;
-    return undefined;
+    return this.watched.find((watched) => watched.connection === connection);
   }
 
   private find(connection: Connection): Watched {
@@ -207,15 +220,25 @@ export class Host {
   private nextTimeoutUs(): number | undefined {
     let soonest = this.endpoint.nextTimeoutUs() ?? Number.POSITIVE_INFINITY;
     soonest = Math.min(soonest, this.work?.hosted.nextTimeoutUs() ?? Number.POSITIVE_INFINITY);
-    for (const { binding } of this.watched) {
-      soonest = Math.min(soonest, binding?.nextTimeoutUs() ?? Number.POSITIVE_INFINITY);
+    for (const watched of this.watched) {
+      if (watched.isPending || watched.connection.hasNews || this.isWoken)
+        watched.dueUs = watched.binding?.nextTimeoutUs() ?? Number.POSITIVE_INFINITY;
+      if (watched.dueUs < soonest) soonest = watched.dueUs;
     }
     return soonest === Number.POSITIVE_INFINITY ? undefined : soonest;
   }
 
   private react(nowUs: number): void {
     for (const connection of this.endpoint.takeAccepted()) this.onAccepted?.(connection);
-    for (const watched of this.watched) this.reactTo(watched, nowUs);
+    const isForAll = this.isWoken || this.work?.hosted.concernsSessions === true;
+    this.isWoken = false;
+    // Some leave while they are looked at, and new ones come behind them.
+    const { watched: all } = this;
+    for (const watched of all) {
+      const { connection, isPending, dueUs, onTurn } = watched;
+      if (isForAll || isPending || connection.hasNews || dueUs <= nowUs || onTurn !== undefined)
+        this.reactTo(watched, nowUs);
+    }
     if (this.work === undefined) return;
     const { hosted, disk } = this.work;
     hosted.handleTurn(nowUs);
@@ -227,6 +250,7 @@ export class Host {
 
   private reactTo(watched: Watched, nowUs: number): void {
     const { connection, binding, disk } = watched;
+    watched.isPending = false;
     watched.onTurn?.(nowUs);
     if (binding !== undefined && disk !== undefined) {
       binding.pump(nowUs);
@@ -257,7 +281,10 @@ export class Host {
     }
     if (connection.state === "closed" && (binding === undefined || binding.isDone)) {
       disk?.close();
-      this.watched.delete(watched);
+      // Not in place: who goes through the list goes on.
+      this.watched = this.watched.filter((one) => one !== watched);
     }
+    connection.handleSeen();
+    watched.dueUs = binding?.nextTimeoutUs() ?? Number.POSITIVE_INFINITY;
   }
 }

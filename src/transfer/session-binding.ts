@@ -44,7 +44,7 @@ export class SessionBinding {
       // Memory comes back by whole chunks: a window below one would stand still for ever.
       const { receiveWindowBytes } = connection.statistics(nowUs);
       assert(receiveWindowBytes >= CHUNK_BYTES, "the receive window holds at least one chunk");
-      connection.setObjectSource(session);
+      connection.setObjectSource(session, true);
       connection.setObjectSink(session);
       this.isAttached = true;
     }
@@ -54,6 +54,7 @@ export class SessionBinding {
       session.handleConnectionClosed(reason?.code, reason?.message ?? "the peer ended the connection", nowUs);
     }
     this.endIfOver(nowUs);
+    connection.handleSourceNews();
   }
 
   /** When `pump` must be called although nothing arrived, or `undefined`. */

@@ -58,8 +58,14 @@ export class Connection {
   private patienceUs: number;
   private isReleased = false;
   private isAccepted: boolean;
-  /** Whether something happened since `pollTransmit` last had nothing to send. */
+  /** Whether something happened since `pollTransmit` last had nothing more to send. */
   private isTouched = true;
+  /** Whether something happened since `handleSeen`. */
+  private isNews = true;
+  /** Whether `source` may have got something to send since `pollTransmit` last asked it. */
+  private mayHaveData = true;
+  /** Whether who set `source` says so when it got something. */
+  private isSourceTold = false;
   /** What `nextTimeoutUs` found when nothing happened since; `Infinity` for never, `undefined` for unknown. */
   private knownTimeoutUs: number | undefined;
 
@@ -127,12 +133,13 @@ export class Connection {
 
   /** Opens a stream and returns its id. @throws GodwitError OVER_LIMIT with too many open. */
   openStream(): number {
+    this.touch();
     return this.streams.open();
   }
 
   /** Queues bytes on a stream and returns how many were taken; `isFinal` ends it if all were. */
   writeStream(id: number, bytes: Uint8Array, isFinal = false): number {
-    this.isTouched = true;
+    this.touch();
     return this.streams.write(id, bytes, isFinal);
   }
 
@@ -143,7 +150,7 @@ export class Connection {
 
   /** All bytes of a stream that are next in order, or `undefined` when there are none. */
   readStream(id: number): Uint8Array | undefined {
-    this.isTouched = true;
+    this.touch();
     return this.streams.read(id);
   }
 
@@ -169,11 +176,13 @@ export class Connection {
 
   /** Gives up sending on a stream; the peer learns the wire code. */
   resetStream(id: number, wireCode: number): void {
+    this.touch();
     this.streams.reset(id, wireCode);
   }
 
   /** Asks the peer to stop sending on a stream. */
   stopStream(id: number): void {
+    this.touch();
     this.streams.stop(id);
   }
 
@@ -190,15 +199,27 @@ export class Connection {
 
   /** The local interface changed: larger datagrams are not worth trying any more, or are now. */
   setDatagramLimit(limitBytes: number): void {
+    this.touch();
     const { session, receiver } = this;
     if (session?.mtu.setLimit(Math.min(limitBytes, session.peerParameters.maxDatagramBytes)) === true)
       receiver?.handleDatagramSize("probe");
   }
 
-  /** Where file data to be sent comes from. */
-  setObjectSource(source: ObjectSource | undefined): void {
+  /**
+   * Where file data to be sent comes from. It is asked for data in each turn, or, if `isTold`, after each
+   * `handleSourceNews` and whenever something happened on the connection.
+   */
+  setObjectSource(source: ObjectSource | undefined, isTold = false): void {
+    this.touch();
+    this.mayHaveData = true;
+    this.isSourceTold = isTold;
     this.source = source;
     if (this.session !== undefined) this.session.source = source;
+  }
+
+  /** The source may have got data that was not there when it was asked last. */
+  handleSourceNews(): void {
+    this.mayHaveData = true;
   }
 
   /** Where file data that arrives goes. File data that arrives without a sink closes the connection. */
@@ -209,13 +230,13 @@ export class Connection {
 
   /** Takes a part of the memory that several connections share: the window follows it from now on. */
   shareReceiveMemory(lease: ReceiveLease): void {
-    this.isTouched = true;
+    this.touch();
     this.window.share(lease, RECEIVE_MEMORY_BYTES);
   }
 
   /** The application is done with received file bytes: the peer may send as many more. */
   consumeObjectBytes(count: number, nowUs: number): void {
-    this.isTouched = true;
+    this.touch();
     const rttUs = this.session?.recovery.smoothedRttUs ?? 0;
     if (this.window.consume(count, rttUs, nowUs))
       this.events.add({ type: "flow-window-changed", windowBytes: this.window.windowBytes });
@@ -228,6 +249,7 @@ export class Connection {
 
   /** Asks the peer for a sign of life: a `heartbeat` event tells the round-trip time. */
   ping(): void {
+    this.touch();
     this.session?.control.addPing();
   }
 
@@ -247,7 +269,7 @@ export class Connection {
 
   /** Ends the connection; `code` is `undefined` when all is well. The peer is told if it can be. */
   close(code: ErrorCode | undefined, reason: string, nowUs: number): void {
-    this.isTouched = true;
+    this.touch();
     if (this.session === undefined) {
       this.closing.abandon(new GodwitError(code ?? "INTERRUPTED", reason));
       this.release();
@@ -266,6 +288,21 @@ export class Connection {
     });
   }
 
+  /** Whether something happened, or was sent, since `handleSeen`: there may be events, bytes or another state. */
+  get hasNews(): boolean {
+    return this.isNews;
+  }
+
+  /** The application has looked at everything. */
+  handleSeen(): void {
+    this.isNews = false;
+  }
+
+  private touch(): void {
+    this.isTouched = true;
+    this.isNews = true;
+  }
+
   // What the endpoint drives.
 
   /**
@@ -274,7 +311,7 @@ export class Connection {
    */
   accept(): void {
     this.isAccepted = true;
-    this.isTouched = true;
+    this.touch();
   }
 
   /** Takes short-header datagrams `[from, to)` that carry an id of this connection. They are opened in place. */
@@ -286,7 +323,7 @@ export class Connection {
     }
     this.handleEarly(nowUs);
     if (this.closing.state === "closed") return;
-    this.isTouched = true;
+    this.touch();
     this.guard(nowUs, () => receiver.handleDatagrams(batch, from, to, nowUs));
     if (receiver.packetsReceived > 0) this.handshake.handleConfirmed?.();
   }
@@ -294,7 +331,7 @@ export class Connection {
   /** Takes a long-header datagram that belongs to this connection's handshake. */
   handleLongDatagram(datagram: Uint8Array, nowUs: number): void {
     if (this.closing.state !== "open") return;
-    this.isTouched = true;
+    this.touch();
     this.events.add(handshakePacketEvent("handshake-packet-received", datagram));
     this.handshake.handlePacket(datagram, nowUs);
     this.checkHandshake(nowUs);
@@ -303,7 +340,7 @@ export class Connection {
   /** The time of `nextTimeoutUs` came. */
   handleTimeout(nowUs: number): void {
     const { session, receiver } = this;
-    this.isTouched = true;
+    this.touch();
     if (this.closing.state === "open") {
       this.handshake.handleTimeout(nowUs);
       this.checkHandshake(nowUs);
@@ -320,8 +357,9 @@ export class Connection {
 
   /** Whether `pollTransmit` may have something to send: cheap, so that idle connections cost little. */
   mayTransmit(nowUs: number): boolean {
-    if (this.closing.state === "closed") return false;
-    return this.isTouched || this.sender?.mayTransmit === true || (this.nextTimeoutUs() ?? Infinity) <= nowUs;
+    if (this.isTouched) return this.closing.state !== "closed";
+    if (this.mayHaveData && this.sender?.mayTransmit === true) return this.closing.state !== "closed";
+    return (this.nextTimeoutUs() ?? Infinity) <= nowUs;
   }
 
   /**
@@ -342,6 +380,7 @@ export class Connection {
       const datagram = this.handshake.pollTransmit(nowUs);
       if (datagram === undefined) break;
       this.events.add(handshakePacketEvent("handshake-packet-sent", datagram));
+      this.isNews = true;
       batch.bytes.set(datagram, batch.usedBytes);
       batch.push(datagram.length, paths.current, 0);
     }
@@ -357,7 +396,11 @@ export class Connection {
     });
     // What could not be sealed must not leave in the clear.
     if (!isSealed) batch.truncate(first);
-    if (batch.count === before && batch.hasRoom(session.datagramSize.bytes)) this.isTouched = false;
+    if (batch.count > before) this.isNews = true;
+    if (!batch.hasRoom(session.datagramSize.bytes)) return;
+    // With room left, it was not the batch that ended what there is to send.
+    this.isTouched = false;
+    this.mayHaveData = !this.isSourceTold;
   }
 
   /** When `handleTimeout` and `pollTransmit` shall be called next, or `undefined` for never. */
