@@ -12,6 +12,7 @@ import type { Hash } from "../files/hash-tree.ts";
 import { chunkCount, chunkLength, HashForest } from "../files/hash-tree.ts";
 import type { FileBinding, JournaledFile } from "../files/journal.ts";
 import type { SafePath } from "../files/safe-path.ts";
+import type { PieceRun } from "../transport/objects.ts";
 import type { DirectoryNode } from "./directory-tree.ts";
 import type { EntryMessage } from "./entry-message.ts";
 
@@ -205,6 +206,34 @@ export class IncomingFile {
     return added;
   }
 
+  /** The same as `handlePiece` for a run of pieces; each chunk is looked up once. */
+  handlePieces(run: PieceRun): number {
+    if (this.sizeBytes !== undefined && run.offset + run.lengthBytes > this.sizeBytes)
+      throw violation("file data beyond the end of the file");
+    const { lengths } = run;
+    let added = 0;
+    let at = run.offset;
+    for (let i = 0; i < run.count;) {
+      const index = Math.floor(at / CHUNK_BYTES);
+      const chunkStart = index * CHUNK_BYTES;
+      const first = i;
+      let end = at;
+      while (i < run.count && end + lengths[i] <= chunkStart + CHUNK_BYTES) end += lengths[i++];
+      if (i === first) {
+        // It reaches into the next chunk.
+        end += lengths[i];
+        added += this.handlePiece(at, run.bytes, run.starts[i++], end - at);
+      } else if (!this.verified.has(index)) {
+        const chunk = this.openChunk(index);
+        const isNew = this.addRange(chunk, at - chunkStart, end - chunkStart);
+        if (isNew > 0) run.copy(first, i, chunk.bytes, at - chunkStart);
+        added += isNew;
+      }
+      at = end;
+    }
+    return added;
+  }
+
   /** Whether all bytes of a chunk and its hash are there, so that `verifyChunk` has something to do. */
   isReadyToVerify(index: number): boolean {
     const chunk = this.open.get(index);
@@ -212,19 +241,28 @@ export class IncomingFile {
   }
 
   private addPart(index: number, start: number, bytes: Uint8Array, from: number, length: number): number {
-    let chunk = this.open.get(index);
-    if (chunk === undefined) {
-      const size = this.sizeBytes === undefined ? CHUNK_BYTES : chunkLength(this.sizeBytes, index);
-      const buffer = this.pool.take(size);
-      if (buffer === undefined)
-        throw new GodwitError("OVER_LIMIT", "the sender spread data over more chunks than fit in memory");
-      chunk = { index, bytes: buffer, received: new RangeSet(), lengthBytes: size };
-      this.open.set(index, chunk);
-    }
-    const { received } = chunk;
-    const added = received.add(start, start + length);
+    const chunk = this.openChunk(index);
+    const added = this.addRange(chunk, start, start + length);
     // Where a piece overlaps what is there the later copy wins: equal bytes are harmless, others fail the hash.
     if (added > 0) chunk.bytes.set(bytes.subarray(from, from + length), start);
+    return added;
+  }
+
+  private openChunk(index: number): OpenChunk {
+    const open = this.open.get(index);
+    if (open !== undefined) return open;
+    const size = this.sizeBytes === undefined ? CHUNK_BYTES : chunkLength(this.sizeBytes, index);
+    const buffer = this.pool.take(size);
+    if (buffer === undefined)
+      throw new GodwitError("OVER_LIMIT", "the sender spread data over more chunks than fit in memory");
+    const chunk = { index, bytes: buffer, received: new RangeSet(), lengthBytes: size };
+    this.open.set(index, chunk);
+    return chunk;
+  }
+
+  /** Counts bytes of a chunk as received; returns how many were new. */
+  private addRange({ received }: OpenChunk, start: number, end: number): number {
+    const added = received.add(start, end);
     if (received.rangeCount > REASSEMBLY_GAPS)
       throw new GodwitError("OVER_LIMIT", `the sender left more than ${REASSEMBLY_GAPS} gaps in one chunk`);
     return added;

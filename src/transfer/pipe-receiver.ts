@@ -12,6 +12,7 @@ import type { Hash } from "../files/hash-tree.ts";
 import { chunkLength } from "../files/hash-tree.ts";
 import { printable } from "../files/printable.ts";
 import { parseSafePath } from "../files/safe-path.ts";
+import type { PieceRun } from "../transport/objects.ts";
 import type { VerifiedChunk } from "./incoming-file.ts";
 import { IncomingFile } from "./incoming-file.ts";
 import type { MessageQueue } from "./control-stream.ts";
@@ -139,6 +140,16 @@ export class PipeReceiver implements ReceivingEngine {
     if (added > 0) {
       const last = Math.floor((offset + lengthBytes - 1) / CHUNK_BYTES);
       for (let index = Math.floor(offset / CHUNK_BYTES); index <= last; index++) this.verify(index);
+    }
+    return added;
+  }
+
+  handlePieces(run: PieceRun): number {
+    let added = 0;
+    let at = run.offset;
+    for (let i = 0; i < run.count; i++) {
+      added += this.handlePiece(run.object, at, run.bytes, run.starts[i], run.lengths[i]);
+      at += run.lengths[i];
     }
     return added;
   }

@@ -16,6 +16,7 @@ import type { Hash } from "../files/hash-tree.ts";
 import { printable } from "../files/printable.ts";
 import type { SafePath } from "../files/safe-path.ts";
 import type { EntryFilter } from "../files/scan.ts";
+import type { PieceRun } from "../transport/objects.ts";
 import { ChunkIntake } from "./chunk-intake.ts";
 import { DirectoryTree } from "./directory-tree.ts";
 import { EntryList } from "./entry-list.ts";
@@ -219,22 +220,37 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
   }
 
   handlePiece(object: number, offset: number, bytes: Uint8Array, from: number, lengthBytes: number): number {
-    const file = this.files.get(object);
-    if (file === undefined || file.state !== "receiving") {
-      if (object >= this.list.entries || file?.state === "preparing")
-        throw violation("file data that was not accepted");
-      return 0;
-    }
+    const file = this.receivingFile(object);
+    if (file === undefined) return 0;
     const added = file.handlePiece(offset, bytes, from, lengthBytes);
-    if (added > 0) {
-      const last = Math.floor((offset + lengthBytes - 1) / CHUNK_BYTES);
-      for (let index = Math.floor(offset / CHUNK_BYTES); index <= last; index++) {
-        if (!file.isReadyToVerify(index)) continue;
-        this.intake.verify(file, index);
-        this.pump();
-      }
-    }
+    if (added > 0) this.verifyChunks(file, offset, lengthBytes);
     return added;
+  }
+
+  handlePieces(run: PieceRun): number {
+    const file = this.receivingFile(run.object);
+    if (file === undefined) return 0;
+    const added = file.handlePieces(run);
+    if (added > 0) this.verifyChunks(file, run.offset, run.lengthBytes);
+    return added;
+  }
+
+  /** The file that takes data of `object`; `undefined` when it does not any more. @throws GodwitError PROTOCOL_VIOLATION */
+  private receivingFile(object: number): IncomingFile | undefined {
+    const file = this.files.get(object);
+    if (file?.state === "receiving") return file;
+    if (object >= this.list.entries || file?.state === "preparing")
+      throw violation("file data that was not accepted");
+    return undefined;
+  }
+
+  private verifyChunks(file: IncomingFile, offset: number, lengthBytes: number): void {
+    const last = Math.floor((offset + lengthBytes - 1) / CHUNK_BYTES);
+    for (let index = Math.floor(offset / CHUNK_BYTES); index <= last; index++) {
+      if (!file.isReadyToVerify(index)) continue;
+      this.intake.verify(file, index);
+      this.pump();
+    }
   }
 
   // The beginning

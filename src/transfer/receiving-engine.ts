@@ -1,5 +1,6 @@
 /** What a session needs of whoever receives: files on a disk, or a stream of the host's. */
 import type { ErrorCode, GodwitError } from "../base/errors.ts";
+import type { PieceRun } from "../transport/objects.ts";
 import type { ControlMessage } from "./messages.ts";
 import type { Tally } from "./tally.ts";
 
@@ -26,6 +27,7 @@ export interface ReceivingEngine {
   handleMessage(message: ControlMessage): void;
   /** As in `ObjectSink`. */
   handlePiece(object: number, offset: number, bytes: Uint8Array, from: number, lengthBytes: number): number;
+  handlePieces(run: PieceRun): number;
   /** Bytes that need no memory any more, since the last call. */
   takeConsumedBytes(): number;
   /** The connection ended in order after the result: the sender has it. */

@@ -8,6 +8,7 @@ import type { SafePath } from "../files/safe-path.ts";
 import { parseSafePath } from "../files/safe-path.ts";
 import type { ScanStart } from "../files/scan.ts";
 import { jobName } from "../files/staging-name.ts";
+import type { PieceRun } from "../transport/objects.ts";
 import type { ControlMessage } from "./messages.ts";
 import type { RequestMessage } from "./request-message.ts";
 import { TRANSFER_VERSION } from "./request-message.ts";
@@ -62,6 +63,11 @@ export class ServerSession extends TransferSession {
   ): number {
     this.relay?.handleSenderActivity(nowUs);
     return super.handlePiece(object, offset, bytes, from, lengthBytes, nowUs);
+  }
+
+  override handlePieces(run: PieceRun, nowUs: number): number {
+    this.relay?.handleSenderActivity(nowUs);
+    return super.handlePieces(run, nowUs);
   }
 
   protected override handleOver({ code }: TransferOutcome): void {

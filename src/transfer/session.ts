@@ -16,7 +16,7 @@ import type { DiskRequest, DiskResult, RootHandle } from "../files/disk.ts";
 import { ask } from "../files/disk.ts";
 import { DiskRunner } from "../files/disk-runner.ts";
 import type { Hash } from "../files/hash-tree.ts";
-import type { ObjectPiece, ObjectSink, ObjectSource } from "../transport/objects.ts";
+import type { ObjectPiece, ObjectSink, ObjectSource, PieceRun } from "../transport/objects.ts";
 import { ChunkSupply } from "./chunk-supply.ts";
 import type { ControlMessage } from "./messages.ts";
 import { MessageDecoder, MessageQueue } from "./control-stream.ts";
@@ -258,6 +258,27 @@ export abstract class TransferSession implements ObjectSource, ObjectSink {
       0;
     if (added > 0) this.patience.handleProgress();
     this.settle();
+    return added;
+  }
+
+  handlePieces(run: PieceRun, nowUs: number): number {
+    this.nowUs = nowUs;
+    if (this.ending !== undefined) return 0;
+    const { receiver } = this;
+    if (receiver === undefined) return this.handleEach(run, nowUs);
+    const added = receiver.handlePieces(run);
+    if (added > 0) this.patience.handleProgress();
+    this.settle();
+    return added;
+  }
+
+  private handleEach(run: PieceRun, nowUs: number): number {
+    let added = 0;
+    let at = run.offset;
+    for (let i = 0; i < run.count; i++) {
+      added += this.handlePiece(run.object, at, run.bytes, run.starts[i], run.lengths[i], nowUs);
+      at += run.lengths[i];
+    }
     return added;
   }
 

@@ -30,6 +30,22 @@ describe("when an ACK is due, RFC 9000 §13.2", () => {
     expect([tracker.dueTimeUs, tracker.hasNews]).toEqual([undefined, false]);
   });
 
+  test.each([1, 2, 3])("a run of %d packets in order counts as they do one by one", (count) => {
+    const together = receive([0, 4]);
+    together.handleAckSent();
+    together.handleReceivedRun(count, ECN.ect0, 2_000);
+    const oneByOne = receive([0, 4]);
+    oneByOne.handleAckSent();
+    for (const number of upTo(count, 5)) oneByOne.handleReceived(number, true, ECN.ect0, 2_000);
+    expect(together).toEqual(oneByOne);
+    // Ranges 0 and from 4 on; the second packet makes an ACK due.
+    expect(together.ranges().toArray()).toEqual([
+      [0, 1],
+      [4, 5 + count],
+    ]);
+    expect([together.dueTimeUs, together.ecn.ect0]).toEqual([count < 2 ? 27_000 : 2_000, count]);
+  });
+
   test("a gap, a late packet and a congestion mark are told at once", () => {
     expect(receive([0, 2]).isDue(1_000)).toBe(true);
     const late = receive([0, 1, 3]);

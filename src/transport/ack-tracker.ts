@@ -71,10 +71,23 @@ export class AckTracker {
       if (packetNumber < this.reportFloor) this.reportFloor = packetNumber;
       if (this.lateCount < LATE_ARRIVALS) this.late[this.lateCount++] = packetNumber;
     }
-    if (ecnCodepoint !== ECN.notEct) this.countEcn(ecnCodepoint);
+    if (ecnCodepoint !== ECN.notEct) this.countEcn(ecnCodepoint, 1);
     if (!isAckEliciting) return;
     this.unacknowledged++;
     if (this.mustAcknowledgeNow(packetNumber, previousLargest, ecnCodepoint)) this.dueAtUs = nowUs;
+    else this.dueAtUs = Math.min(this.dueAtUs ?? Infinity, nowUs + this.maxAckDelayUs);
+  }
+
+  /** The same as `handleReceived` for `count` ack-eliciting packets, all of one codepoint, that come next in order. */
+  handleReceivedRun(count: number, ecnCodepoint: number, nowUs: number): void {
+    const previousLargest = this.largest;
+    this.largest += count;
+    this.received.add(previousLargest + 1, this.largest + 1);
+    this.largestReceivedAtUs = nowUs;
+    this.advanceFloor();
+    if (ecnCodepoint !== ECN.notEct) this.countEcn(ecnCodepoint, count);
+    this.unacknowledged += count;
+    if (this.mustAcknowledgeNow(this.largest, this.largest - 1, ecnCodepoint)) this.dueAtUs = nowUs;
     else this.dueAtUs = Math.min(this.dueAtUs ?? Infinity, nowUs + this.maxAckDelayUs);
   }
 
@@ -86,10 +99,10 @@ export class AckTracker {
     return this.reorderingThreshold > 0 && packetNumber - previousLargest > this.reorderingThreshold;
   }
 
-  private countEcn(codepoint: number): void {
-    if (codepoint === ECN.ce) this.ecn.ce++;
-    else if (codepoint === ECN.ect0) this.ecn.ect0++;
-    else this.ecn.ect1++;
+  private countEcn(codepoint: number, count: number): void {
+    if (codepoint === ECN.ce) this.ecn.ce += count;
+    else if (codepoint === ECN.ect0) this.ecn.ect0 += count;
+    else this.ecn.ect1 += count;
   }
 
   private advanceFloor(): void {

@@ -50,6 +50,66 @@ export interface ObjectSource {
   readonly offeredBytes?: number;
 }
 
+/** Most pieces of one run. */
+const RUN_PIECES = 64;
+
+/** Bytes after which a run ends: what was copied shall still be in the processor's cache when it is hashed. */
+const RUN_BYTES = 131_072;
+
+/**
+ * Pieces of one object, each of which goes on where the one before ended, scattered in one buffer. One per
+ * connection, filled again and again.
+ */
+export class PieceRun {
+  object = 0;
+  /** Offset of the first piece in the object. */
+  offset = 0;
+  bytes: Uint8Array = new Uint8Array(0);
+  /** Where piece `i` begins in `bytes`, and its length. */
+  readonly starts = new Int32Array(RUN_PIECES);
+  readonly lengths = new Int32Array(RUN_PIECES);
+  count = 0;
+  /** Bytes of all pieces. */
+  lengthBytes = 0;
+
+  /** Forgets all pieces. */
+  clear(): void {
+    this.count = 0;
+    this.lengthBytes = 0;
+  }
+
+  /** Whether a piece of an object may follow. */
+  continues(object: number, offset: number): boolean {
+    if (this.count === 0) return true;
+    if (object !== this.object || offset !== this.offset + this.lengthBytes) return false;
+    return this.count < RUN_PIECES && this.lengthBytes < RUN_BYTES;
+  }
+
+  /** Adds `bytes[from .. from + lengthBytes)`, which `continues`; all pieces lie in the same buffer. */
+  add(object: number, offset: number, bytes: Uint8Array, from: number, lengthBytes: number): void {
+    if (this.count === 0) {
+      this.object = object;
+      this.offset = offset;
+      this.bytes = bytes;
+    }
+    this.starts[this.count] = from;
+    this.lengths[this.count] = lengthBytes;
+    this.count++;
+    this.lengthBytes += lengthBytes;
+  }
+
+  /** Copies pieces `[first, end)` to `target[at ..]`. */
+  copy(first: number, end: number, target: Uint8Array, at: number): void {
+    const { bytes, starts, lengths } = this;
+    for (let i = first; i < end; i++) {
+      const from = starts[i];
+      const length = lengths[i];
+      target.set(bytes.subarray(from, from + length), at);
+      at += length;
+    }
+  }
+}
+
 /** Where the transport puts file data that arrived. */
 export interface ObjectSink {
   /**
@@ -66,4 +126,6 @@ export interface ObjectSink {
     lengthBytes: number,
     nowUs: number,
   ): number;
+  /** The same for a run of pieces at once. Absent: they are handed in one by one. */
+  handlePieces?(run: PieceRun, nowUs: number): number;
 }

@@ -15,6 +15,7 @@ import {
   readTruncatedPacketNumber,
   SHORT_HEADER_BYTES,
 } from "../wire/header.ts";
+import { BulkReceiver } from "./bulk-receiver.ts";
 import { TAG_BYTES } from "./crypto.ts";
 import type { ObjectPiece } from "./objects.ts";
 import type { RecoveryHandler } from "./recovery/recovery-handler.ts";
@@ -29,6 +30,7 @@ const PREVIOUS_KEY_PROBE_TIMEOUTS = 3;
 export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
   private readonly session: Session;
   private readonly reader = new FrameReader();
+  private readonly bulk: BulkReceiver;
   private readonly ranges = new Float64Array(2 * ACK_RANGES_PER_FRAME);
   /** Acknowledged piece that the next one may continue at either end: neighbours are reported together. */
   private readonly acked: ObjectPiece = { object: 0, offset: 0, availableBytes: 0, isRetransmission: false };
@@ -44,6 +46,7 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
 
   constructor(session: Session) {
     this.session = session;
+    this.bulk = new BulkReceiver(session, this.reader);
   }
 
   /**
@@ -67,6 +70,8 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
         if (keys.handleOpened(choice, lowest, nowUs, keepUs))
           this.session.events.add({ type: "key-updated", phase: keys.phase, initiatedBy: "peer" });
         for (let i = at; i < end; i++) {
+          i += this.handleBulk(batch, i, end, nowUs);
+          if (i === end) break;
           if (batch.opened[i] === 0) this.drop(batch.lengths[i], "not-authentic");
           else if (tracker.isDuplicate(batch.packetNumbers[i])) {
             tracker.duplicatePackets++;
@@ -92,6 +97,18 @@ export class PacketReceiver implements RecoveryHandler, SentFrameHandler {
   private drop(sizeBytes: number, trigger: string): void {
     const { events } = this.session;
     if (events.wantsPackets) events.add({ type: "packet-dropped", sizeBytes, trigger });
+  }
+
+  /** Handles the packets from `from` on that carry nothing but a piece of file data each; returns how many. */
+  private handleBulk(batch: PacketBatch, from: number, to: number, nowUs: number): number {
+    const { bulk } = this;
+    const count = bulk.handle(batch, from, to, nowUs);
+    if (count === 0) return 0;
+    this.packetsReceived += count;
+    this.bytesReceived += bulk.handledBytes;
+    this.objectBytesReceived += bulk.pieceBytes;
+    this.objectBytesDuplicate += bulk.pieceBytes - bulk.newBytes;
+    return count;
   }
 
   private handlePacket(batch: PacketBatch, index: number, nowUs: number): void {

@@ -2,7 +2,7 @@
 import { GodwitError } from "../../src/base/errors.ts";
 import { RangeSet } from "../../src/base/range-set.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import type { ObjectPiece, ObjectSink, ObjectSource } from "../../src/transport/objects.ts";
+import type { ObjectPiece, ObjectSink, ObjectSource, PieceRun } from "../../src/transport/objects.ts";
 
 /** Bytes that differ from seed to seed and place to place. */
 export function patternBytes(seed: number, length: number): Uint8Array {
@@ -126,6 +126,13 @@ export class MemorySink implements ObjectSink {
     const added = entry.have.add(offset, offset + lengthBytes);
     this.newBytes += added;
     if (added > 0) this.handleNew(added, nowUs);
+    return added;
+  }
+
+  handlePieces(run: PieceRun, nowUs: number): number {
+    let added = 0;
+    for (let i = 0, at = run.offset; i < run.count; at += run.lengths[i++])
+      added += this.handlePiece(run.object, at, run.bytes, run.starts[i], run.lengths[i], nowUs);
     return added;
   }
 

@@ -60,6 +60,7 @@ export class DeliveryWatch {
     const takePiece = side.takePiece.bind(side);
     const handlePieceAcked = side.handlePieceAcked.bind(side);
     const handlePiece = side.handlePiece.bind(side);
+    const handlePieces = side.handlePieces?.bind(side);
     side.takePiece = (piece: ObjectPiece, lengthBytes, target, at) => {
       const { object, offset, lender = new Uint8Array(0), lentFrom = 0 } = piece;
       takePiece(piece, lengthBytes, target, at);
@@ -75,13 +76,22 @@ export class DeliveryWatch {
         );
       handlePieceAcked(object, offset, lengthBytes);
     };
-    side.handlePiece = (object, offset, bytes, from, lengthBytes, nowUs) => {
+    const note = (object: number, offset: number, bytes: Uint8Array, from: number, lengthBytes: number) => {
       const watched = session.object(object);
       const end = offset + lengthBytes;
       if (!watched.equals(offset, bytes, from, lengthBytes))
         throw new CheckFailed(`bytes ${offset} to ${end} of object ${object} arrived, but were not sent`);
       watched.arrived.add(offset, end);
+    };
+    side.handlePiece = (object, offset, bytes, from, lengthBytes, nowUs) => {
+      note(object, offset, bytes, from, lengthBytes);
       return handlePiece(object, offset, bytes, from, lengthBytes, nowUs);
+    };
+    if (handlePieces === undefined) return;
+    side.handlePieces = (run, nowUs) => {
+      for (let i = 0, at = run.offset; i < run.count; at += run.lengths[i++])
+        note(run.object, at, run.bytes, run.starts[i], run.lengths[i]);
+      return handlePieces(run, nowUs);
     };
   }
 
