@@ -1,14 +1,8 @@
 #!/usr/bin/env node
 /** The command line: finds the command, loads only that one, and turns every end into an exit status. */
 import { readFileSync } from "node:fs";
-import { setFlagsFromString } from "node:v8";
 import type { Command } from "commander";
 import { guardStandardStreams } from "./standard-streams.ts";
-
-// The heap may grow to twice what lives before V8 collects, not to four times: trees of a hundred
-// thousand files leave much garbage behind, and the collections it saves are not worth the memory. With
-// 40 000 files: 170 MiB instead of 239 at the receiver, in the same time.
-setFlagsFromString("--heap-growing-percent=100");
 
 type CommandLoader = () => Promise<{ readonly command: () => Command }>;
 
@@ -101,10 +95,12 @@ async function main(argv: readonly string[]): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const [{ command }, { runCommand }] = await Promise.all([
+  const [{ command }, { runCommand }, { boundHeap }] = await Promise.all([
     COMMANDS[name].load(),
     import("./run-command.ts"),
+    import("./heap-bounds.ts"),
   ]);
+  boundHeap();
   await runCommand(command(), argv.slice(1));
 }
 
