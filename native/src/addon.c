@@ -12,5 +12,6 @@ NAPI_MODULE_INIT() {
   register_packet_key(env, exports);
   register_udp(env, exports);
   register_file_now(env, exports);
+  register_pieces(env, exports);
   return exports;
 }

@@ -40,5 +40,6 @@ static inline int32_t read_once(const int32_t *from) { return *(const volatile i
 void register_packet_key(napi_env env, napi_value exports);
 void register_udp(napi_env env, napi_value exports);
 void register_file_now(napi_env env, napi_value exports);
+void register_pieces(napi_env env, napi_value exports);
 
 #endif

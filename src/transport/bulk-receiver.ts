@@ -64,6 +64,7 @@ export class BulkReceiver {
     const { bytes, offsets, lengths } = batch;
     const first = session.tracker.largestReceived + 1 - from;
     run.clear();
+    run.copyPieces = batch.copyPieces;
     let i = from;
     while (i < to && batch.opened[i] === 1 && batch.packetNumbers[i] === first + i) {
       const start = offsets[i] + SHORT_HEADER_BYTES;

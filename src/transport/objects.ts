@@ -2,6 +2,7 @@
  * File data between the transport and the transfer engine: pieces addressed by object and offset,
  * delivered in any order, never twice to the application's disk, never waiting for an earlier one.
  */
+import { copyPieces, type CopyPieces } from "../wire/batch.ts";
 
 /** The next piece a source wants sent. One object per connection, overwritten each time. */
 export interface ObjectPiece {
@@ -72,6 +73,9 @@ export class PieceRun {
   /** Bytes of all pieces. */
   lengthBytes = 0;
 
+  /** How pieces are copied out: as the batch does it that they are in. */
+  copyPieces: CopyPieces = copyPieces;
+
   /** Forgets all pieces. */
   clear(): void {
     this.count = 0;
@@ -101,12 +105,7 @@ export class PieceRun {
   /** Copies pieces `[first, end)` to `target[at ..]`. */
   copy(first: number, end: number, target: Uint8Array, at: number): void {
     const { bytes, starts, lengths } = this;
-    for (let i = first; i < end; i++) {
-      const from = starts[i];
-      const length = lengths[i];
-      target.set(bytes.subarray(from, from + length), at);
-      at += length;
-    }
+    this.copyPieces(bytes, starts, lengths, first, end, target, at);
   }
 }
 

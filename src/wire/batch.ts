@@ -8,6 +8,28 @@ import { ADDRESS_WORDS } from "./address.ts";
 /** Explicit congestion notification codepoints of a datagram. RFC 3168 §5. */
 export const ECN = { notEct: 0, ect1: 1, ect0: 2, ce: 3 } as const;
 
+/**
+ * Puts the pieces `bytes[starts[i] .. starts[i] + lengths[i])`, `from` <= i < `to`, one behind the other into
+ * `target` from `at` on.
+ */
+export type CopyPieces = (
+  bytes: Uint8Array,
+  starts: Int32Array,
+  lengths: Int32Array,
+  from: number,
+  to: number,
+  target: Uint8Array,
+  at: number,
+) => void;
+
+/** Copies pieces without help from the host. */
+export const copyPieces: CopyPieces = (bytes, starts, lengths, from, to, target, at) => {
+  for (let i = from; i < to; i++) {
+    target.set(bytes.subarray(starts[i], starts[i] + lengths[i]), at);
+    at += lengths[i];
+  }
+};
+
 /** Datagrams to send, or datagrams received. */
 export class PacketBatch {
   /** All datagrams, back to back when sending, so that equal-sized runs go out as one super-packet. */
@@ -34,6 +56,8 @@ export class PacketBatch {
   readonly lentFrom: Int32Array;
   readonly lenderOf: Int32Array;
   readonly lenders: Uint8Array[] = [];
+  /** How parts of datagrams are copied out: a host may have a faster way. */
+  copyPieces: CopyPieces = copyPieces;
   /** Datagrams in the batch. */
   count = 0;
   /** Bytes of `bytes` in use. */

@@ -271,6 +271,22 @@ const makers = {
   statistics: () => [random.pick(sockets), new Float64Array(11)],
   readNow: () => fileArguments(),
   writeNow: () => fileArguments(),
+  copyPieces: () => {
+    const capacity = random.integer(0, 20);
+    const integers = (most) => Int32Array.from({ length: capacity }, () => random.integer(-1, most));
+    const bytes = new Uint8Array(random.pick(LENGTHS));
+    const target = random.chance(0.1) ? bytes : new Uint8Array(random.pick(LENGTHS));
+    const to = random.integer(0, capacity);
+    return [
+      bytes,
+      integers(60),
+      integers(60),
+      random.integer(0, to),
+      to,
+      target,
+      random.integer(0, target.length),
+    ];
+  },
   send: () => sendArguments(),
   receive: () => receiveArguments(undefined, random.chance(0.5)),
 };

@@ -1,5 +1,6 @@
 /** Finds the native addon: this checkout's own build, then the platform's package, else nothing. */
 import { createRequire } from "node:module";
+import type { CopyPieces } from "../../wire/batch.ts";
 
 /** An object of the addon; only the addon can look inside. */
 export type NativeHandle = object & { readonly __native: unique symbol };
@@ -93,6 +94,11 @@ export interface NativeBinding {
    * or when it failed. An addon of an earlier build does not have it.
    */
   readonly writeNow?: (file: number, bytes: Uint8Array, offset: number) => number;
+  /**
+   * Puts the pieces `bytes[starts[i] .. starts[i] + lengths[i])`, `from` <= i < `to`, one behind the other into
+   * `target` from `at` on. An addon of an earlier build does not have it.
+   */
+  readonly copyPieces?: CopyPieces;
 }
 
 /** INTERFACE_VERSION of native/src/addon.c: another one means a package of another godwit. */

@@ -186,6 +186,7 @@ export class NativeSocket implements DatagramSocket {
     // An integer to the compiler too: a field that becomes a float undoes all code compiled for batches.
     batch.usedBytes = (result % TWO_TO_32) | 0;
     batch.opened.fill(0, count, batch.count);
+    if (this.binding.copyPieces !== undefined) batch.copyPieces = this.binding.copyPieces;
     // Kept in user memory, where the kernel's "readable" says nothing about it.
     if ((countAndKept & 1) === 1 && this.handlers !== undefined) setImmediate(this.handleKept);
     return batch.count - count;
