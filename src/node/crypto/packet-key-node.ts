@@ -3,6 +3,7 @@ import { createCipheriv, createDecipheriv, createSecretKey } from "node:crypto";
 import { assert } from "../../base/assert.ts";
 import { PACKET_IV_BYTES, PACKET_KEY_BYTES, TAG_BYTES, type PacketKey } from "../../transport/crypto.ts";
 import type { PacketBatch } from "../../wire/batch.ts";
+import { releaseBuffer } from "../release-buffer.ts";
 
 /** Without it Node accepts tags cut down to 4 bytes. */
 const OPTIONS = { authTagLength: TAG_BYTES } as const;
@@ -38,7 +39,9 @@ class NodePacketKey implements PacketKey {
       this.setNonce(batch.packetNumbers[i]);
       const cipher = createCipheriv(ALGORITHM, this.key, this.nonce, OPTIONS);
       cipher.setAAD(batch.bytes.subarray(start, text));
-      batch.bytes.set(cipher.update(batch.bytes.subarray(text, tag)), text);
+      const ciphertext = cipher.update(batch.bytes.subarray(text, tag));
+      batch.bytes.set(ciphertext, text);
+      releaseBuffer(ciphertext);
       cipher.final();
       batch.bytes.set(cipher.getAuthTag(), tag);
     }
@@ -67,11 +70,13 @@ class NodePacketKey implements PacketKey {
     const plaintext = decipher.update(batch.bytes.subarray(text, tag));
     try {
       decipher.final();
+      batch.bytes.set(plaintext, text);
+      return true;
     } catch {
       return false;
+    } finally {
+      releaseBuffer(plaintext);
     }
-    batch.bytes.set(plaintext, text);
-    return true;
   }
 
   /** IV xor packet number, big-endian, RFC 9001 §5.3; in two halves because numbers go up to 2^53. */

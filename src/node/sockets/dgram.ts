@@ -10,6 +10,7 @@ import { MAX_DATAGRAM_BYTES } from "../../base/limits.ts";
 import type { DatagramSocket, SocketHandlers, SocketStatistics } from "../../transport/socket.ts";
 import { ADDRESS_WORDS } from "../../wire/address.ts";
 import type { PacketBatch } from "../../wire/batch.ts";
+import { releaseBuffer } from "../release-buffer.ts";
 import { parseAddress } from "./address-text.ts";
 import { HostCache } from "./host-cache.ts";
 import { InterfaceMtu } from "./interface-mtu.ts";
@@ -253,16 +254,19 @@ class DgramSocket implements DatagramSocket {
       }
       batch.bytes.set(bytes, batch.usedBytes);
       batch.push(bytes.length, this.senderOf(this.pendingFrom[this.taken]), 0);
-      this.take();
       this.datagramsReceived++;
       this.bytesReceived += bytes.length;
+      this.take();
       count++;
     }
     return count;
   }
 
+  /** Takes the first one off the queue; its bytes are gone then. */
   private take(): void {
-    this.pendingBytes -= this.pending[this.taken].length;
+    const bytes = this.pending[this.taken];
+    this.pendingBytes -= bytes.length;
+    releaseBuffer(bytes);
     this.taken++;
     if (this.taken < this.pending.length && this.taken < 1_024) return;
     // Usually everything was taken; else move the rest down once in a while.
