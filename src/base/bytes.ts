@@ -45,7 +45,7 @@ export function writeVarint(bytes: Uint8Array, at: number, value: number): numbe
   bytes[at + 1] = high >>> 16;
   bytes[at + 2] = high >>> 8;
   bytes[at + 3] = high;
-  writeUint32(bytes, at + 4, value % 0x1_0000_0000);
+  writeUint32(bytes, at + 4, value);
   return at + 8;
 }
 
@@ -55,7 +55,7 @@ export function writeUint16(bytes: Uint8Array, at: number, value: number): void 
   bytes[at + 1] = value;
 }
 
-/** Writes the low 32 bits of `value` at `at`. */
+/** Writes the low 32 bits of `value`, a safe integer, at `at`. */
 export function writeUint32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at] = value >>> 24;
   bytes[at + 1] = value >>> 16;

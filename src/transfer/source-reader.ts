@@ -67,7 +67,7 @@ export class SourceReader implements PieceOwner, OutgoingFileOwner {
   /** Reads what there is room for: first what must go again. */
   pump(): void {
     this.isStarved = false;
-    this.rereadAll();
+    if (this.toReread.size > 0) this.rereadAll();
     this.readAhead();
   }
 
