@@ -18,6 +18,9 @@ const PLAIN_LINE_SECONDS = 10;
 /** Characters of JSON lines that are held back, at most, to be written together. */
 const HELD_CHARACTERS = 64 * 1_024;
 
+/** Least time between two writes of JSON lines, in milliseconds: a server with a hundred transfers has some each turn. */
+const LINES_EVERY_MS = 20;
+
 /** Output of one command. */
 export class Output {
   private readonly isJson: boolean;
@@ -26,8 +29,9 @@ export class Output {
   private bar: Progress.SingleBar | undefined;
   private diverted: ((line: string) => void) | undefined;
   private lastPlainAt = performance.now();
-  /** JSON lines of this turn: a system call for each of thirty thousand is time that files could have. */
+  /** JSON lines of this turn, or of some: a system call for each of thirty thousand is time that files could have. */
   private heldLines = "";
+  private linesWrittenAt = -Infinity;
 
   constructor(options: CommonOptions) {
     this.isJson = options.json === true;
@@ -56,10 +60,14 @@ export class Output {
     this.diverted = write;
   }
 
-  /** A JSON line, when asked for. It is written at the end of the turn. */
+  /** A JSON line, when asked for. It is written at the end of the turn, or soon when others were just written. */
   json(event: Readonly<Record<string, unknown>> & { readonly event: string }): void {
     if (!this.isJson) return;
-    if (this.heldLines === "") setImmediate(() => this.writeLines());
+    if (this.heldLines === "") {
+      const waitMs = this.linesWrittenAt + LINES_EVERY_MS - performance.now();
+      if (waitMs > 0) setTimeout(() => this.writeLines(), waitMs);
+      else setImmediate(() => this.writeLines());
+    }
     this.heldLines += `${jsonLine(event)}\n`;
     if (this.heldLines.length > HELD_CHARACTERS) this.writeLines();
   }
@@ -68,6 +76,7 @@ export class Output {
     if (this.heldLines === "") return;
     process.stdout.write(this.heldLines);
     this.heldLines = "";
+    this.linesWrittenAt = performance.now();
   }
 
   /** A line for a person, unless quiet. */

@@ -11,6 +11,7 @@ import { monotonicNowUs } from "./clock.ts";
 /** What a driver drives: the four verbs of the core, batch first. */
 export interface DrivenEndpoint {
   handleDatagrams(batch: PacketBatch, nowUs: number): void;
+  /** Does what is due by now, if anything is. */
   handleTimeout(nowUs: number): void;
   /** Fills `batch` with datagrams to send now; leaves it empty when there are none. */
   pollTransmit(batch: PacketBatch, nowUs: number): void;
@@ -174,8 +175,7 @@ export class Driver {
 
   private sendTurn(nowUs: number): void {
     const { endpoint } = this;
-    const dueUs = endpoint.nextTimeoutUs(nowUs);
-    if (dueUs !== undefined && dueUs <= nowUs) endpoint.handleTimeout(nowUs);
+    endpoint.handleTimeout(nowUs);
     this.application.handleTurn(nowUs);
     if (!this.isBlocked && !this.isClosed && this.transmit(nowUs)) this.application.handleSent();
     if (!this.isClosed) this.arm(monotonicNowUs());

@@ -46,8 +46,8 @@ interface Watched {
   onTurn: ((nowUs: number) => void) | undefined;
   /** Whether it has to be looked at in the next turn, whatever its connection says. */
   isPending: boolean;
-  /** When its session wants to be looked at; `Infinity` for never. True while it is not pending and has no news. */
-  dueUs: number;
+  /** When its session wants to be looked at, `Infinity` for never; `undefined` when that has to be asked. */
+  dueUs: number | undefined;
 }
 
 /** Carries connections and sessions of one socket. */
@@ -125,7 +125,7 @@ export class Host {
       onClosing: undefined,
       onTurn: undefined,
       isPending: true,
-      dueUs: Number.POSITIVE_INFINITY,
+      dueUs: undefined,
     });
     this.wake();
   }
@@ -221,7 +221,7 @@ export class Host {
     let soonest = this.endpoint.nextTimeoutUs() ?? Number.POSITIVE_INFINITY;
     soonest = Math.min(soonest, this.work?.hosted.nextTimeoutUs() ?? Number.POSITIVE_INFINITY);
     for (const watched of this.watched) {
-      if (watched.isPending || watched.connection.hasNews || this.isWoken)
+      if (watched.dueUs === undefined || watched.isPending || watched.connection.hasNews || this.isWoken)
         watched.dueUs = watched.binding?.nextTimeoutUs() ?? Number.POSITIVE_INFINITY;
       if (watched.dueUs < soonest) soonest = watched.dueUs;
     }
@@ -235,7 +235,7 @@ export class Host {
     // Some leave while they are looked at, and new ones come behind them.
     const { watched: all } = this;
     for (const watched of all) {
-      const { connection, isPending, dueUs, onTurn } = watched;
+      const { connection, isPending, dueUs = nowUs, onTurn } = watched;
       if (isForAll || isPending || connection.hasNews || dueUs <= nowUs || onTurn !== undefined)
         this.reactTo(watched, nowUs);
     }
@@ -285,6 +285,6 @@ export class Host {
       this.watched = this.watched.filter((one) => one !== watched);
     }
     connection.handleSeen();
-    watched.dueUs = binding?.nextTimeoutUs() ?? Number.POSITIVE_INFINITY;
+    watched.dueUs = undefined;
   }
 }

@@ -358,7 +358,11 @@ export class Connection {
   /** Whether `pollTransmit` may have something to send: cheap, so that idle connections cost little. */
   mayTransmit(nowUs: number): boolean {
     if (this.isTouched) return this.closing.state !== "closed";
-    if (this.mayHaveData && this.sender?.mayTransmit === true) return this.closing.state !== "closed";
+    if (this.mayHaveData && this.sender !== undefined) {
+      if (this.sender.mayTransmit) return this.closing.state !== "closed";
+      // What held it back ends with a packet or a timeout, which count as touching.
+      this.mayHaveData = !this.isSourceTold;
+    }
     return (this.nextTimeoutUs() ?? Infinity) <= nowUs;
   }
 
