@@ -27,7 +27,8 @@ const { values } = commandLine(import.meta.filename, {
   top: { type: "string", default: "15" },
   dir: { type: "string", default: existsSync("/dev/shm") ? "/dev/shm" : tmpdir() },
 });
-const main = resolve(import.meta.dirname, "../../dist/cli/main.js");
+// The modules, not their bundle: samples are told apart by file.
+const main = resolve(import.meta.dirname, "../../dist/cli/program.js");
 
 /** What a function's self time is spent on. */
 function purpose(name, url) {

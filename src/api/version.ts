@@ -1,10 +1,5 @@
 /** This package's version. */
-import { readFileSync } from "node:fs";
-
-function readVersion(): string {
-  const file = new URL("../../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
-}
+import { packageVersion } from "../node/package.ts";
 
 /** The version in `package.json`. */
-export const VERSION: string = readVersion();
+export const VERSION: string = packageVersion();

@@ -1,11 +1,26 @@
 /** Runs the built command line as a user would, with its own home directory, and cleans up after itself. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
 /** The built entry point. */
 export const MAIN: string = resolve(import.meta.dirname, "../../dist/cli/main.js");
+
+/** The same command line as modules: what is preloaded can reach into them. */
+export const MODULES: string = resolve(import.meta.dirname, "../../dist/cli/program.js");
+
+/** `tsc` alone does not renew the bundle, and a test of yesterday's program proves nothing. */
+function assertFresh(): void {
+  const dist = resolve(import.meta.dirname, "../../dist");
+  const builtMs = statSync(MAIN).mtimeMs;
+  for (const file of readdirSync(dist, { recursive: true, encoding: "utf8" })) {
+    if (!file.endsWith(".js") || file.includes("bundle")) continue;
+    if (statSync(join(dist, file)).mtimeMs > builtMs)
+      throw new Error(`dist/${file} is newer than the bundle of the command line; run: npm run build`);
+  }
+}
+assertFresh();
 
 /** A command that takes longer hangs, in milliseconds: a hundred times what the slowest takes alone. */
 const LIMIT_MS = 240_000;
@@ -60,7 +75,7 @@ export class Scene {
 
   /** Starts `godwit ARGS` as machine `who`. */
   start(who: string, args: readonly string[], options: StartOptions = {}): Running {
-    const child = spawn(process.execPath, [...(options.nodeArguments ?? []), MAIN, ...args], {
+    const child = spawn(process.execPath, [...(options.nodeArguments ?? []), options.main ?? MAIN, ...args], {
       cwd: options.cwd ?? this.directory,
       env: {
         PATH: process.env["PATH"],
@@ -184,6 +199,8 @@ export interface StartOptions {
   /** Killed after this long: a hang is a failure, not a wait. */
   readonly limitMs?: number;
   readonly nodeArguments?: readonly string[];
+  /** What Node runs; the bundle when not given. */
+  readonly main?: string;
   /** Runs as another user; only root can. */
   readonly uid?: number;
   readonly gid?: number;

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { Scene, type Running, type Serving, type StartOptions } from "./godwit.ts";
+import { MODULES, Scene, type Running, type Serving, type StartOptions } from "./godwit.ts";
 
 const LYING = ["--import", resolve(import.meta.dirname, "../support/lying-helper.mjs")];
 
@@ -93,7 +93,7 @@ test("one helper lies and one is killed: the others have everything, and the lia
   const [first, second, liar, killed] = await Promise.all([
     serve("r0"),
     serve("r1"),
-    serve("liar", [], { nodeArguments: LYING }),
+    serve("liar", [], { nodeArguments: LYING, main: MODULES }),
     serve("killed"),
   ]);
   const sending = send([first, second, liar, killed], "--patience", "3s", "--retry", "0");

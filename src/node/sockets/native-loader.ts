@@ -1,6 +1,8 @@
 /** Finds the native addon: this checkout's own build, then the platform's package, else nothing. */
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import type { CopyPieces } from "../../wire/batch.ts";
+import { packageDirectory } from "../package.ts";
 
 /** An object of the addon; only the addon can look inside. */
 export type NativeHandle = object & { readonly __native: unique symbol };
@@ -120,9 +122,10 @@ export function nativeBinding(): NativeBinding | undefined {
 function load(): NativeBinding | undefined {
   const require = createRequire(import.meta.url);
   const platform = `@godwit/native-${process.platform}-${process.arch}`;
-  // The paths hold for src/node/sockets/ and for dist/node/sockets/. A package for the other libc does
-  // not load, and is not installed in the first place where npm knows the machine's libc.
-  const places = ["../../../native/build/Release/godwit_native.node", platform, `${platform}-musl`];
+  const ownBuild = join(packageDirectory(), "native/build/Release/godwit_native.node");
+  // A package for the other libc does not load, and is not installed in the first place where npm knows the
+  // machine's libc.
+  const places = [ownBuild, platform, `${platform}-musl`];
   for (const place of places) {
     try {
       const binding = require(place) as NativeBinding;

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command line: finds the command, loads only that one, and turns every end into an exit status. */
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
+import { VERSION } from "../api/version.ts";
 import { guardStandardStreams } from "./standard-streams.ts";
 
 type CommandLoader = () => Promise<{ readonly command: () => Command }>;
@@ -29,11 +29,6 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly loa
   link: { summary: "a UDP relay that behaves like a bad network", load: () => import("./commands/link.ts") },
   classic: { summary: "the five classic systems", load: () => import("./commands/classic.ts") },
 };
-
-function version(): string {
-  const file = new URL("../../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
-}
 
 function help(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
@@ -78,7 +73,7 @@ function editDistance(from: string, to: string): number {
 async function main(argv: readonly string[]): Promise<void> {
   const name = argv[0];
   if (name === "--version" || name === "-V") {
-    process.stdout.write(`${version()}\n`);
+    process.stdout.write(`${VERSION}\n`);
     return;
   }
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
