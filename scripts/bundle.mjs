@@ -56,11 +56,13 @@ function licenses(output) {
       if (found !== null) packages.add(found[0]);
     }
   }
-  const texts = [...packages].sort().map((directory) => {
-    const { name, version } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));
-    const file = readdirSync(directory).find((entry) => /^licen[cs]e/i.test(entry));
-    if (file === undefined) throw new Error(`${name} has no license file to pass on`);
-    return `${name} ${version}\n\n${readFileSync(join(directory, file), "utf8").trim()}\n`;
-  });
+  const texts = [...packages]
+    .sort((a, b) => (a < b ? -1 : 1))
+    .map((directory) => {
+      const { name, version } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));
+      const file = readdirSync(directory).find((entry) => /^licen[cs]e/i.test(entry));
+      if (file === undefined) throw new Error(`${name} has no license file to pass on`);
+      return `${name} ${version}\n\n${readFileSync(join(directory, file), "utf8").trim()}\n`;
+    });
   return `The files of this directory contain these packages.\n\n${texts.join(`\n${"-".repeat(80)}\n\n`)}`;
 }

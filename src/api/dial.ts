@@ -1,6 +1,5 @@
 /** Finds a machine, connects, and makes sure that it is who it should be. */
 import { lookup } from "node:dns/promises";
-import { isIP } from "node:net";
 import { GodwitError } from "../base/errors.ts";
 import type { GodwitEvent } from "../events/event.ts";
 import { printable } from "../files/printable.ts";
@@ -11,6 +10,7 @@ import { parsePairingCode } from "../node/crypto/pairing-code.ts";
 import { nodeCryptoProvider } from "../node/crypto/provider.ts";
 import { Host } from "../node/host.ts";
 import { parseAddress } from "../node/sockets/address-text.ts";
+import { isIpText } from "../node/sockets/ip-text.ts";
 import { openSocket } from "../node/sockets/open.ts";
 import { homeDirectory } from "../node/stores/home.ts";
 import { loadIdentity, type Identity } from "../node/stores/identity.ts";
@@ -103,7 +103,7 @@ async function addressesOf(target: Target, peers: KnownPeers): Promise<{ host: s
       peers,
     );
   }
-  if (isIP(target.host.replace(/%.*$/, "")) !== 0) return [{ host: target.host, port: target.port }];
+  if (isIpText(target.host)) return [{ host: target.host, port: target.port }];
   try {
     const found = await lookup(target.host, { all: true, verbatim: true });
     return found.slice(0, ADDRESSES_TRIED).map(({ address }) => ({ host: address, port: target.port }));

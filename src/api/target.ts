@@ -1,6 +1,6 @@
 /** The other machine as a person names it: `HOST`, `HOST:PORT`, `[IPv6]:PORT`, `@name`, with a `/path` behind. */
-import { isIPv6 } from "node:net";
 import { GodwitError } from "../base/errors.ts";
+import { isIpv6Text } from "../node/sockets/ip-text.ts";
 
 /** UDP port of `godwit serve` when none is named. */
 export const DEFAULT_PORT = 4639;
@@ -41,8 +41,8 @@ function parseAs(form: string, text: string): Target {
     if (match === null) throw wrong("the bracket is not closed");
     host = match[1];
     portText = match[2];
-    if (!isIPv6(host)) throw wrong("brackets are for IPv6 addresses");
-  } else if (isIPv6(authority)) {
+    if (!isIpv6Text(host)) throw wrong("brackets are for IPv6 addresses");
+  } else if (isIpv6Text(authority)) {
     host = authority;
   } else {
     const colon = authority.lastIndexOf(":");

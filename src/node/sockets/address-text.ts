@@ -1,8 +1,9 @@
 /** Addresses between text (`1.2.3.4`, `fe80::1%eth0`, `[::1]:4639`) and the six words of wire/address.ts. */
 import { readFileSync } from "node:fs";
-import { isIPv4, isIPv6 } from "node:net";
+import { isIPv4 } from "node:net";
 import { networkInterfaces } from "node:os";
 import { ADDRESS_WORDS, isIpv4Address } from "../../wire/address.ts";
+import { isIpv6Text } from "./ip-text.ts";
 
 /**
  * The words of an IP address in text, with a port. IPv4 becomes `::ffff:a.b.c.d`; a scope (`%eth0`
@@ -18,7 +19,7 @@ export function parseAddress(host: string, port: number): Int32Array | undefined
     words[3] = ipv4Word(host);
     return words;
   }
-  if (!isIPv6(host)) return undefined;
+  if (!isIpv6Text(host)) return undefined;
   const percent = host.indexOf("%");
   const address = percent === -1 ? host : host.slice(0, percent);
   if (percent !== -1) words[5] = interfaceIndex(host.slice(percent + 1));
@@ -50,11 +51,11 @@ export function formatAddress(words: Int32Array, index = 0): string {
  * @returns `undefined` when the text has no such form or the port is not 1 to 65535.
  */
 export function splitHostPort(text: string): { host: string; port: number | undefined } | undefined {
-  if (isIPv6(text)) return { host: text, port: undefined };
+  if (isIpv6Text(text)) return { host: text, port: undefined };
   const match = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(\d{1,5}))?$/.exec(text);
   if (match === null) return undefined;
   const bracketed = match[1];
-  if (bracketed !== undefined && !isIPv6(bracketed)) return undefined;
+  if (bracketed !== undefined && !isIpv6Text(bracketed)) return undefined;
   const port = match[3] === undefined ? undefined : Number(match[3]);
   if (port !== undefined && (port < 1 || port > 65_535)) return undefined;
   return { host: bracketed ?? match[2], port };

@@ -3,7 +3,6 @@
  * for a route: Node tells interfaces and their networks; Linux tells MTUs and default routes in files.
  */
 import { readFileSync } from "node:fs";
-import { isIPv6 } from "node:net";
 import { networkInterfaces } from "node:os";
 import { ADDRESS_WORDS, isIpv4Address, sameAddress } from "../../wire/address.ts";
 import { parseAddress } from "./address-text.ts";
@@ -84,7 +83,7 @@ export class InterfaceMtu {
         const words = parseAddress(address.address, 0);
         const bits = Number(address.cidr?.split("/")[1]);
         if (words === undefined || !Number.isInteger(bits)) continue;
-        const prefixBits = isIPv6(address.address) ? bits : 96 + bits;
+        const prefixBits = address.family === "IPv6" ? bits : 96 + bits;
         words[5] = 0;
         this.networks.push({ words, prefixBits, mtuBytes, scope: address.scopeid ?? 0 });
       }
