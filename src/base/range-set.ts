@@ -62,6 +62,12 @@ export class RangeSet {
       this.total += end - start;
       return end - start;
     }
+    if (last < 0 || ends[last] < start) {
+      starts.push(start);
+      ends.push(end);
+      this.total += end - start;
+      return end - start;
+    }
     const from = this.firstEndingAtOrAfter(start);
     let to = from;
     let covered = 0;

@@ -15,9 +15,9 @@ describe("the table of sent packets", () => {
     expect(table.isFull).toBe(true);
     expect(() => table.append(5_000_262_144)).toThrow("has room");
     // Growing kept each row in its place.
-    expect([0, 1_024, 262_143].map((i) => table.sentAtUs[(5_000_000_000 + i) & table.mask])).toEqual([
-      0, 1_024, 262_143,
-    ]);
+    let misplaced = 0;
+    for (let i = 0; i < 262_144; i++) if (table.sentAtUs[(5_000_000_000 + i) & table.mask] !== i) misplaced++;
+    expect(misplaced).toBe(0);
     table.retireBelow(5_000_000_001);
     expect([table.isFull, table.append(5_000_262_144)]).toEqual([false, 5_000_000_000 & table.mask]);
   });

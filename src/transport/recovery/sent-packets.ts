@@ -82,8 +82,12 @@ export class SentPackets {
     const oldMask = this.mask;
     const capacity = (oldMask + 1) * 2;
     const move = <T extends Int32Array | Uint8Array | Float64Array>(from: T, to: T): T => {
-      for (let number = this.lowest; number < this.next; number++) {
-        to[number & (capacity - 1)] = from[number & oldMask];
+      // Up to where the old ring began again, and what came behind.
+      for (let number = this.lowest; number < this.next;) {
+        const row = number & oldMask;
+        const count = Math.min(this.next - number, oldMask + 1 - row);
+        to.set(from.subarray(row, row + count), number & (capacity - 1));
+        number += count;
       }
       return to;
     };
