@@ -1,15 +1,18 @@
-/** Where this package is, and which: found by its own name, because this file may be part of a bundle. */
-import { createRequire } from "node:module";
-import { dirname } from "node:path";
-
-const requireFromHere = createRequire(import.meta.url);
-
-/** The `version` of `package.json`. */
-export function packageVersion(): string {
-  return (requireFromHere("godwit/package.json") as { version: string }).version;
-}
+/** Where this package is, and which: the nearest `package.json` above, because this file may be part of a bundle. */
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 /** The directory that `package.json` is in. */
 export function packageDirectory(): string {
-  return dirname(requireFromHere.resolve("godwit/package.json"));
+  let directory = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(directory, "package.json")) && directory !== dirname(directory))
+    directory = dirname(directory);
+  return directory;
+}
+
+/** The `version` of `package.json`. */
+export function packageVersion(): string {
+  const text = readFileSync(join(packageDirectory(), "package.json"), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
 }

@@ -122,6 +122,7 @@ export function nativeBinding(): NativeBinding | undefined {
 function load(): NativeBinding | undefined {
   const require = createRequire(import.meta.url);
   const platform = `@godwit/native-${process.platform}-${process.arch}`;
+  // The checkout is found upwards: this file may be part of a bundle.
   const ownBuild = join(packageDirectory(), "native/build/Release/godwit_native.node");
   // A package for the other libc does not load, and is not installed in the first place where npm knows the
   // machine's libc.
