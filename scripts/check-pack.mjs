@@ -1,14 +1,18 @@
 // Installs the packed tarballs into empty directories, as a user would get them, and tries them there:
 // once with the native package and once without. With the command line present, a file is transferred.
+// The Node that runs this script runs what is installed, too: one version after the other can be checked.
 import { spawn, spawnSync } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { pack, platformPackages } from "./pack.mjs";
 
 const version = JSON.parse(readFileSync("package.json", "utf8")).version;
 const scratch = mkdtempSync(join(tmpdir(), "godwit-check-pack-"));
+
+// What is installed is run by the Node that runs this check, whichever the path has.
+process.env.PATH = `${dirname(process.execPath)}${delimiter}${process.env.PATH}`;
 
 function check(condition, text) {
   if (!condition) throw new Error(text);
