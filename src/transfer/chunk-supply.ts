@@ -419,8 +419,16 @@ export class ChunkSupply {
     const waiters = source.waiting.get(index) ?? [];
     source.waiting.delete(index);
     const count = waiters.length;
-    const shared = { source, index, lengthBytes, bytes: buffer, contentHash };
-    const chunk: CachedChunk = { ...shared, holders: count, served: count };
+    // No spread: each chunk would have a hidden class of its own in V8.
+    const chunk: CachedChunk = {
+      source,
+      index,
+      lengthBytes,
+      bytes: buffer,
+      contentHash,
+      holders: count,
+      served: count,
+    };
     source.chunks.set(index, chunk);
     // A pipe's chunk waits for its lane; a file's chunk that nobody waits for any more may go.
     if (count === 0 && source.spec !== undefined) this.drop(chunk);

@@ -116,7 +116,9 @@ export class Receiver implements ReceivingEngine, OutputOwner, ChunkTaker {
     });
     this.output = new StagingOutput(runner, root, this.pool, publisher, this);
     this.intake = new ChunkIntake({
-      ...setup,
+      hash,
+      messages,
+      events,
       output: this.output,
       onRefused: (file, code, text) => this.refuseFile(file, code, text),
       onWritten: (file) => this.handleWritten(file),

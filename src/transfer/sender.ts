@@ -66,7 +66,15 @@ export class Sender {
   constructor(setup: SenderSetup) {
     this.setup = setup;
     this.tally = new Tally(new DurableEntries(setup.hash, setup.keepsList));
-    this.reader = new SourceReader({ ...setup, objects: this.objects, onProgress: () => this.pump() });
+    const { supply, messages, isSparse, dealing } = setup;
+    this.reader = new SourceReader({
+      supply,
+      messages,
+      isSparse,
+      objects: this.objects,
+      dealing,
+      onProgress: () => this.pump(),
+    });
   }
 
   /** What is to be sent next. */

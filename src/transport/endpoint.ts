@@ -159,11 +159,16 @@ export class Endpoint {
     const localConnectionId = member.issueConnectionId();
     const { psk, pairing, verifyPeer } = options;
     const localParameters = localTransportParameters(config);
-    const common = { crypto, identity, staticKey, localParameters, localConnectionId, verifyPeer };
     const handshake =
       pairing === undefined
-        ? new HandshakeInitiator({ ...common, psk }, nowUs)
-        : new PairingInitiator({ ...common, ...pairing }, nowUs);
+        ? new HandshakeInitiator(
+            { crypto, identity, staticKey, localParameters, localConnectionId, verifyPeer, psk },
+            nowUs,
+          )
+        : new PairingInitiator(
+            { crypto, identity, staticKey, localParameters, localConnectionId, verifyPeer, ...pairing },
+            nowUs,
+          );
     const { address, controllerFactory } = options;
     return this.add(
       member,

@@ -41,7 +41,12 @@ export class Liveness {
 
   /** Changes some of the times. */
   setTimes(times: Partial<LivenessTimes>): void {
-    this.times = { ...this.times, ...times };
+    const {
+      idleTimeoutUs = this.times.idleTimeoutUs,
+      patienceUs = this.times.patienceUs,
+      keepAliveUs = this.times.keepAliveUs,
+    } = times;
+    this.times = { idleTimeoutUs, patienceUs, keepAliveUs };
   }
 
   /** When the latest authentic packet arrived, in microseconds. */
