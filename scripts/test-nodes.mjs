@@ -3,8 +3,8 @@
 // VERSIONS are those that npm knows, with commas between (default: 22,24,26, the newest of each). Each is
 // installed from npm into a directory for temporary files, or kept in DIRECTORY for the next time; nothing
 // of the repository changes. `--only src/wire,test/e2e` runs these tests instead of all. The tests' child
-// processes run on the same Node. One line a version; where tests failed, the end of what they said. Exit
-// status 1 when one failed.
+// processes run on the same Node, and what is deprecated there throws. One line a version; where tests
+// failed, the end of what they said. Exit status 1 when one failed.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -54,7 +54,12 @@ function test(program) {
   const started = performance.now();
   const { status, text } = run(program, ["node_modules/vitest/vitest.mjs", "run", ...patterns], {
     cwd: root,
-    env: { ...process.env, NO_COLOR: "1", PATH: `${dirname(program)}${delimiter}${process.env.PATH}` },
+    env: {
+      ...process.env,
+      NO_COLOR: "1",
+      NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ""} --throw-deprecation`,
+      PATH: `${dirname(program)}${delimiter}${process.env.PATH}`,
+    },
   });
   const seconds = ((performance.now() - started) / 1000).toFixed(0);
   const counted = /^ +Tests +(.+)$/m.exec(text)?.[1] ?? "no tests ran";
