@@ -296,6 +296,8 @@ export class SimDisk extends DiskTree {
     if (node === undefined) return fail("ENOENT");
     // A directory cannot move into itself.
     if (node.kind === "directory" && isWithin(to.parent, node)) return fail("EINVAL");
+    // Linux looks at this before the kinds: a directory above the source is never empty.
+    if (to.node?.kind === "directory" && isWithin(from.parent, to.node)) return fail("ENOTEMPTY");
     // POSIX: two names of one file stay as they are.
     if (node === to.node) return OK;
     if (to.node?.kind === "directory") {
