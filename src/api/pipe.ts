@@ -122,6 +122,18 @@ function sinkFailure(error: unknown): { readonly code: ErrorCode; readonly text:
   return { code: "DESTINATION_UNWRITABLE", text: error instanceof Error ? error.message : String(error) };
 }
 
+/** Resolves when a stream wants more, or is closed. */
+async function drained(sink: Writable): Promise<void> {
+  const waiting = new AbortController();
+  const { signal } = waiting;
+  try {
+    await Promise.race([once(sink, "drain", { signal }), once(sink, "close", { signal })]);
+  } finally {
+    // The one that did not come would stay on the stream, one for each chunk.
+    waiting.abort();
+  }
+}
+
 /** A function that writes bytes and resolves when the stream wants more. */
 function writerOf(sink: ByteSink): (bytes: Uint8Array) => Promise<void> {
   if (!("getWriter" in sink)) {
@@ -131,7 +143,7 @@ function writerOf(sink: ByteSink): (bytes: Uint8Array) => Promise<void> {
     });
     return async (bytes) => {
       if (failure !== undefined) throw failure;
-      if (!sink.write(bytes)) await Promise.race([once(sink, "drain"), once(sink, "close")]);
+      if (!sink.write(bytes)) await drained(sink);
       if (failure !== undefined) throw failure;
     };
   }

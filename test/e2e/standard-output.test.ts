@@ -45,3 +45,12 @@ test.runIf(existsSync("/dev/full"))(
     expect(got).toEqual({ status: 5, stderr: "godwit: the stream to write to failed: disk full\n" });
   },
 );
+
+test("a pipe that is full again and again gets everything, and Node has nothing to warn of", async () => {
+  writeFileSync(scene.path("file"), Buffer.alloc(12_000_000, 1));
+  const { at } = await scene.serve("server", ".", ["--open"]);
+  const got = await shell(
+    `set -o pipefail; godwit get ${at}/file --accept-new --quiet --into - | cmp - file`,
+  );
+  expect(got).toEqual({ status: 0, stderr: "" });
+});
