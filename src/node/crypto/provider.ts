@@ -7,7 +7,6 @@ import {
   createDecipheriv,
   createHash,
   createHmac,
-  createPrivateKey,
   createPublicKey,
   diffieHellman,
   randomFillSync,
@@ -20,6 +19,7 @@ import { assert } from "../../base/assert.ts";
 import type { CryptoProvider, DhKeyPair, PacketKeyFactory } from "../../transport/crypto.ts";
 import { TAG_BYTES } from "../../transport/crypto.ts";
 import { packetKeyFactory } from "./packet-key-native.ts";
+import { rawPrivateKey } from "./raw-private-key.ts";
 
 const KEY_BYTES = 32;
 const SIGNATURE_BYTES = 64;
@@ -53,34 +53,6 @@ function importPublicKey(curve: "X25519" | "Ed25519", publicKey: Uint8Array): Ke
   return createPublicKey({ key: { kty: "OKP", crv: curve, x }, format: "jwk" });
 }
 
-/** PKCS #8 header (RFC 8410 §7) in front of a raw X25519 private key. */
-const PKCS8_X25519 = Buffer.from("302e020100300506032b656e04220420", "hex");
-
-/** X25519 uses no public part of its own key, so none is computed: the private part stands in its place. */
-function privateKeyFromJwk(privateKey: Uint8Array): KeyObject {
-  const d = Buffer.from(privateKey).toString("base64url");
-  return createPrivateKey({ key: { kty: "OKP", crv: "X25519", d, x: d }, format: "jwk" });
-}
-
-function privateKeyFromDer(privateKey: Uint8Array): KeyObject {
-  return createPrivateKey({ key: Buffer.concat([PKCS8_X25519, privateKey]), format: "der", type: "pkcs8" });
-}
-
-let importPrivateKeyOnce: ((privateKey: Uint8Array) => KeyObject) | undefined;
-
-/** Node 26 refuses a JSON Web Key whose parts do not belong together; there DER is fast. */
-function importPrivateKey(privateKey: Uint8Array): KeyObject {
-  if (importPrivateKeyOnce === undefined) {
-    try {
-      privateKeyFromJwk(new Uint8Array(KEY_BYTES).fill(1));
-      importPrivateKeyOnce = privateKeyFromJwk;
-    } catch {
-      importPrivateKeyOnce = privateKeyFromDer;
-    }
-  }
-  return importPrivateKeyOnce(privateKey);
-}
-
 /** The u-coordinate of X25519's base point. RFC 7748 §6.1. */
 const X25519_BASE_POINT = new Uint8Array(KEY_BYTES).fill(9, 0, 1);
 
@@ -96,7 +68,7 @@ function generateDhKeyPair(): DhKeyPair {
 
 function dh(privateKey: Uint8Array, publicKey: Uint8Array): Uint8Array {
   assert(privateKey.length === KEY_BYTES && publicKey.length === KEY_BYTES, "X25519 keys are 32 bytes");
-  const own = importPrivateKey(privateKey);
+  const own = rawPrivateKey("X25519", privateKey);
   const other = importPublicKey("X25519", publicKey);
   try {
     return new Uint8Array(diffieHellman({ privateKey: own, publicKey: other }));

@@ -14,6 +14,7 @@ import * as v from "valibot";
 import { GodwitError } from "../../base/errors.ts";
 import { fingerprintOf } from "../../transport/fingerprint.ts";
 import type { CryptoProvider, DhKeyPair, SigningIdentity } from "../../transport/crypto.ts";
+import { rawPrivateKey } from "../crypto/raw-private-key.ts";
 import { ensureHome } from "./home.ts";
 import { readStateFile, replaceFile } from "./atomic-file.ts";
 
@@ -36,34 +37,8 @@ function privateKeyObject(curve: "Ed25519" | "X25519", seed: string, publicPart:
   return createPrivateKey({ key: { kty: "OKP", crv: curve, d: seed, x: publicPart }, format: "jwk" });
 }
 
-/** PKCS #8 header (RFC 8410 §7) in front of a raw 32-byte private key. */
-const PKCS8_HEADER = {
-  Ed25519: Buffer.from("302e020100300506032b657004220420", "hex"),
-  X25519: Buffer.from("302e020100300506032b656e04220420", "hex"),
-} as const;
-
-/**
- * A private key whose public part is not known yet. Node 20 takes a millisecond to read DER, and of a JSON
- * Web Key the private part only; Node 26, which is fast with DER, refuses one whose parts do not belong together.
- */
-function bareKeyObject(curve: "Ed25519" | "X25519", seed: Uint8Array): KeyObject {
-  if (!needsDer) {
-    const text = Buffer.from(seed).toString("base64url");
-    try {
-      return privateKeyObject(curve, text, text);
-    } catch {
-      needsDer = true;
-    }
-  }
-  const key = Buffer.concat([PKCS8_HEADER[curve], seed]);
-  return createPrivateKey({ key, format: "der", type: "pkcs8" });
-}
-
-/** Whether this Node refused a JSON Web Key with another public part. */
-let needsDer = false;
-
 function rawPublicKey(curve: "Ed25519" | "X25519", seed: Uint8Array): Uint8Array {
-  const jwk = createPublicKey(bareKeyObject(curve, seed)).export({ format: "jwk" });
+  const jwk = createPublicKey(rawPrivateKey(curve, seed)).export({ format: "jwk" });
   return new Uint8Array(Buffer.from(jwk.x ?? "", "base64url"));
 }
 
